@@ -1,0 +1,201 @@
+//! Who signed a request: Signature Version 4 in headers or query, Signature Version 2 likewise, or nobody.
+
+mod v2;
+mod v4;
+
+use crate::{
+    body::{Body, Protection, Raw},
+    chunked::{ChunkDecoder, ChunkSigner},
+    head::Head,
+};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc};
+use tresor_identity::Directory;
+use tresor_model::{Caller, Clock, Timestamp};
+use zeroize::Zeroizing;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SigVersion {
+    /// An anonymous request.
+    None,
+    V2,
+    V4,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    Nothing,
+    Header,
+    /// A presigned URL.
+    Query,
+}
+
+/// How a caller identified itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthInfo {
+    pub version: SigVersion,
+    pub via: Via,
+}
+
+/// Why a caller could not be told. The texts are the services' own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthError {
+    /// The access key id.
+    UnknownAccessKey(String),
+    /// A session token, which no caller of ours has.
+    InvalidToken,
+    SignatureDoesNotMatch { access_key_id: String, string_to_sign: String, provided: String },
+    /// Request time and server time.
+    Skewed { request: String, now: Timestamp },
+    Expired { expires: Timestamp, now: Timestamp },
+    /// The names of `x-amz-*` headers that the signature does not cover.
+    HeadersNotSigned(Vec<String>),
+    MissingDate,
+    /// What is wrong with the Authorization header.
+    MalformedHeader(String),
+    /// What is wrong with the query parameters.
+    MalformedQuery(String),
+    /// Two mechanisms at once.
+    TwoMechanisms,
+    /// `[auth] sigv2 = false`, or an unknown mechanism.
+    UnsupportedMechanism,
+    /// `x-amz-content-sha256` has a value that is no hash and no known mode.
+    InvalidContentSha256(String),
+    MissingContentSha256,
+    /// A payload mode of AWS that Tresor does not have: SigV4A.
+    NotImplementedPayload(String),
+    MissingDecodedLength,
+}
+
+/// What an operator chooses.
+#[derive(Clone, Debug)]
+pub struct AuthSettings {
+    pub sigv2: bool,
+    /// Names below which a label is a bucket; Signature Version 2 signs the bucket's name.
+    pub virtual_host_domains: Vec<String>,
+}
+
+/// Requests may be this much older or newer than the server's clock, in milliseconds (S3's limit).
+const MAX_SKEW_MS: u64 = 15 * 60 * 1000;
+/// Signing keys kept, one for each access key, day, region and service.
+const MAX_SIGNING_KEYS: usize = 4096;
+
+/// Checks signatures.
+pub struct Authenticator {
+    settings: AuthSettings,
+    directory: Arc<Directory>,
+    clock: Arc<dyn Clock>,
+    signing_keys: Mutex<HashMap<String, Arc<Zeroizing<Vec<u8>>>>>,
+}
+
+/// The caller, and how the body is protected.
+pub(crate) struct Authenticated {
+    pub caller: Caller,
+    pub info: AuthInfo,
+    payload: Payload,
+}
+
+/// What `x-amz-content-sha256` says.
+enum Payload {
+    Unsigned,
+    Hash([u8; 32]),
+    Chunks { signer: Option<ChunkSigner>, trailer: bool },
+}
+
+impl Authenticator {
+    pub fn new(settings: AuthSettings, directory: Arc<Directory>, clock: Arc<dyn Clock>) -> Self {
+        Self { settings, directory, clock, signing_keys: Mutex::default() }
+    }
+
+    /// The service that the credential scope names, if the request is signed with Signature Version 4.
+    pub(crate) fn scope_service(head: &Head) -> Option<String> {
+        let credential = match head.query.get("X-Amz-Credential") {
+            Some(credential) => credential.to_owned(),
+            None => {
+                let header = head.text("authorization")?.strip_prefix(v4::ALGORITHM)?;
+                header.split(',').find_map(|part| part.trim().strip_prefix("Credential=").map(str::to_owned))?
+            }
+        };
+        credential.split('/').rev().nth(1).map(str::to_owned)
+    }
+
+    /// Errors: `AuthError`; nothing of the body has been read.
+    pub(crate) fn authenticate(&self, head: &Head) -> Result<Authenticated, AuthError> {
+        let header = head.text("authorization");
+        let presigned_v4 = head.query.get("X-Amz-Signature").is_some() || head.query.get("X-Amz-Credential").is_some();
+        let presigned_v2 = head.query.get("AWSAccessKeyId").is_some() && head.query.get("Signature").is_some();
+        match (header, presigned_v4, presigned_v2) {
+            (None, false, false) => {
+                let payload = payload(head, None, SigVersion::None)?;
+                let info = AuthInfo { version: SigVersion::None, via: Via::Nothing };
+                Ok(Authenticated { caller: Caller::anonymous(head.secure), info, payload })
+            }
+            (Some(header), false, false) if header.starts_with(v4::ALGORITHM) => self.v4_header(head, header),
+            (Some(header), false, false) if header.starts_with("AWS ") && self.settings.sigv2 => self.v2_header(head, header),
+            (None, true, false) => self.v4_query(head),
+            (None, false, true) if self.settings.sigv2 => self.v2_query(head),
+            (Some(header), false, false) if !header.starts_with("AWS") => {
+                Err(AuthError::MalformedHeader("Unsupported Authorization Type".into()))
+            }
+            (Some(_), false, false) | (None, false, true) => Err(AuthError::UnsupportedMechanism),
+            _ => Err(AuthError::TwoMechanisms),
+        }
+    }
+
+    /// `x-amz-security-token` in header or query.
+    fn refuse_token(head: &Head) -> Result<(), AuthError> {
+        let token = head.headers.contains_key("x-amz-security-token") || head.query.get("X-Amz-Security-Token").is_some();
+        if token { Err(AuthError::InvalidToken) } else { Ok(()) }
+    }
+}
+
+impl Authenticated {
+    /// The body under the protection that was signed.
+    pub(crate) fn body(payload: Self, head: &Head, raw: Raw) -> (Caller, AuthInfo, Body) {
+        let number = |name: &str| head.text(name).and_then(|text| text.trim().parse().ok());
+        let (protection, declared) = match payload.payload {
+            Payload::Unsigned => (Protection::None, number("content-length")),
+            Payload::Hash(hash) => (Protection::Hash(hash), number("content-length")),
+            Payload::Chunks { signer, trailer } => {
+                (Protection::Chunks(Box::new(ChunkDecoder::new(signer, trailer))), number("x-amz-decoded-content-length"))
+            }
+        };
+        let bodyless = declared.is_none()
+            && !head.headers.contains_key("transfer-encoding")
+            && !matches!(protection, Protection::Chunks(_));
+        // No Content-Length and no Transfer-Encoding: HTTP/1.1 says that there is no body.
+        let has_none = bodyless && !matches!(head.method, http::Method::PUT | http::Method::POST);
+        (payload.caller, payload.info, Body::new(raw, protection, if has_none { Some(0) } else { declared }))
+    }
+}
+
+/// Reads `x-amz-content-sha256`. `signer` makes the chunk signer of a request that is signed with Signature Version 4.
+fn payload(
+    head: &Head,
+    signer: Option<&dyn Fn() -> ChunkSigner>,
+    version: SigVersion,
+) -> Result<Payload, AuthError> {
+    let value = head.text("x-amz-content-sha256");
+    let chunks = |signer, trailer| {
+        if head.text("x-amz-decoded-content-length").is_none_or(|text| text.trim().parse::<u64>().is_err()) {
+            return Err(AuthError::MissingDecodedLength);
+        }
+        Ok(Payload::Chunks { signer, trailer })
+    };
+    match (value, signer) {
+        (None, _) | (Some("UNSIGNED-PAYLOAD"), _) => Ok(Payload::Unsigned),
+        (Some("STREAMING-UNSIGNED-PAYLOAD-TRAILER"), _) => chunks(None, true),
+        (Some("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"), Some(signer)) => chunks(Some(signer()), false),
+        (Some("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"), Some(signer)) => chunks(Some(signer()), true),
+        (Some(mode), _) if mode.starts_with("STREAMING-AWS4-ECDSA") => Err(AuthError::NotImplementedPayload(mode.to_owned())),
+        (Some(value), _) => {
+            let mut hash = [0; 32];
+            match hex::decode_to_slice(value, &mut hash) {
+                Ok(()) => Ok(Payload::Hash(hash)),
+                // Only Signature Version 4 gives the header a meaning.
+                Err(_) if version == SigVersion::V4 => Err(AuthError::InvalidContentSha256(value.to_owned())),
+                Err(_) => Ok(Payload::Unsigned),
+            }
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Signature Version 4. The canonical request is ours, because a server must rebuild it from what arrived; key derivation and
+//! signature are aws-sigv4's. Source: "Authenticating Requests (AWS Signature Version 4)", S3 API reference.
+
+use super::{AuthError, AuthInfo, Authenticated, Authenticator, MAX_SIGNING_KEYS, MAX_SKEW_MS, SigVersion, Via, payload};
+use crate::{chunked::ChunkSigner, head::Head};
+use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use std::{sync::Arc, time::{Duration, UNIX_EPOCH}};
+use subtle::ConstantTimeEq;
+use tresor_identity::Credential;
+use tresor_model::{Caller, Timestamp};
+use zeroize::Zeroizing;
+
+pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// The longest life of a presigned URL, in seconds: seven days.
+const MAX_EXPIRES: u64 = 604_800;
+
+/// `ACCESS-KEY/20261123/us-east-1/s3/aws4_request`
+struct Scope {
+    access_key_id: String,
+    date: String,
+    region: String,
+    service: String,
+}
+
+impl Scope {
+    fn parse(credential: &str) -> Option<Self> {
+        // An access key id may hold slashes, the rest may not.
+        let mut parts = credential.rsplitn(5, '/');
+        let ("aws4_request", service, region, date, key) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?)
+        else {
+            return None;
+        };
+        let date_ok = date.len() == 8 && date.bytes().all(|b| b.is_ascii_digit());
+        (date_ok && !key.is_empty()).then(|| Self {
+            access_key_id: key.to_owned(),
+            date: date.to_owned(),
+            region: region.to_owned(),
+            service: service.to_owned(),
+        })
+    }
+    fn text(&self) -> String {
+        format!("{}/{}/{}/aws4_request", self.date, self.region, self.service)
+    }
+}
+
+/// What a request claims.
+struct Claim {
+    scope: Scope,
+    signed_headers: Vec<String>,
+    signature: String,
+    /// `20261123T205711Z`
+    date_time: String,
+}
+
+impl Authenticator {
+    pub(super) fn v4_header(&self, head: &Head, header: &str) -> Result<Authenticated, AuthError> {
+        let malformed = |what: &str| AuthError::MalformedHeader(what.to_owned());
+        let (mut credential, mut signed, mut signature) = (None, None, None);
+        for part in header[ALGORITHM.len()..].split(',') {
+            match part.trim().split_once('=') {
+                Some(("Credential", value)) => credential = Some(value),
+                Some(("SignedHeaders", value)) => signed = Some(value),
+                Some(("Signature", value)) => signature = Some(value),
+                _ => return Err(malformed("The authorization header is malformed.")),
+            }
+        }
+        let credential = credential.ok_or_else(|| malformed("The authorization header is malformed; missing Credential."))?;
+        let scope = Scope::parse(credential).ok_or_else(|| {
+            malformed("The authorization header is malformed; the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
+        })?;
+        let signed = signed.ok_or_else(|| malformed("The authorization header is malformed; missing SignedHeaders."))?;
+        let signature = signature.ok_or_else(|| malformed("The authorization header is malformed; missing Signature."))?;
+        let at = match (head.text("x-amz-date"), head.text("date")) {
+            (Some(text), _) => Timestamp::parse_basic(text),
+            (None, Some(text)) => httpdate::parse_http_date(text)
+                .ok()
+                .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+                .map(|since| Timestamp::from_millis(since.as_secs() * 1000)),
+            (None, None) => None,
+        };
+        let at = at.ok_or(AuthError::MissingDate)?;
+        let claim = Claim {
+            scope,
+            signed_headers: signed.split(';').map(str::to_owned).collect(),
+            signature: signature.to_owned(),
+            date_time: at.basic(),
+        };
+        if claim.date_time[..8] != claim.scope.date {
+            return Err(malformed("Invalid credential date. Date is not the same as X-Amz-Date."));
+        }
+        let now = self.clock.now();
+        if at.since(now).max(now.since(at)) > MAX_SKEW_MS {
+            return Err(AuthError::Skewed { request: claim.date_time, now });
+        }
+        if claim.scope.service == "s3" && !head.headers.contains_key("x-amz-content-sha256") {
+            return Err(AuthError::MissingContentSha256);
+        }
+        Self::refuse_token(head)?;
+        self.check(head, claim, Via::Header)
+    }
+
+    pub(super) fn v4_query(&self, head: &Head) -> Result<Authenticated, AuthError> {
+        let malformed = |what: &str| AuthError::MalformedQuery(what.to_owned());
+        let parameter = |name: &str| {
+            head.query.get(name).ok_or_else(|| {
+                malformed("Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.")
+            })
+        };
+        if parameter("X-Amz-Algorithm")? != ALGORITHM {
+            return Err(malformed("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256 and AWS4-ECDSA-P256-SHA256\""));
+        }
+        let scope = Scope::parse(parameter("X-Amz-Credential")?).ok_or_else(|| {
+            malformed("Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
+        })?;
+        let date_time = parameter("X-Amz-Date")?.to_owned();
+        let at = Timestamp::parse_basic(&date_time)
+            .ok_or_else(|| malformed("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""))?;
+        if date_time[..8] != scope.date {
+            return Err(malformed("Invalid credential date. Date is not the same as X-Amz-Date."));
+        }
+        let expires: u64 = parameter("X-Amz-Expires")?.parse().map_err(|_| malformed("X-Amz-Expires should be a number"))?;
+        if expires > MAX_EXPIRES {
+            return Err(malformed("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"));
+        }
+        let now = self.clock.now();
+        if at.since(now) > MAX_SKEW_MS {
+            return Err(AuthError::Skewed { request: date_time, now });
+        }
+        let until = at.plus_millis(expires * 1000);
+        if now > until {
+            return Err(AuthError::Expired { expires: until, now });
+        }
+        Self::refuse_token(head)?;
+        let claim = Claim {
+            scope,
+            signed_headers: parameter("X-Amz-SignedHeaders")?.split(';').map(str::to_owned).collect(),
+            signature: parameter("X-Amz-Signature")?.to_owned(),
+            date_time,
+        };
+        self.check(head, claim, Via::Query)
+    }
+
+    fn check(&self, head: &Head, claim: Claim, via: Via) -> Result<Authenticated, AuthError> {
+        let unsigned: Vec<String> = head
+            .headers
+            .keys()
+            .map(http::HeaderName::as_str)
+            .filter(|name| (name.starts_with("x-amz-") || *name == "host") && !claim.signed_headers.iter().any(|s| s == name))
+            // A presigned URL's payload hash is part of what is signed, wherever it stands.
+            .filter(|name| !(via == Via::Query && *name == "x-amz-content-sha256"))
+            .map(str::to_owned)
+            .collect();
+        if !unsigned.is_empty() {
+            return Err(AuthError::HeadersNotSigned(unsigned));
+        }
+        let key_id = &claim.scope.access_key_id;
+        let credential = self.directory.credential(key_id).ok_or_else(|| AuthError::UnknownAccessKey(key_id.clone()))?;
+        let key = self.signing_key(&credential, &claim.scope);
+        let hash = tresor_digest::sha256(canonical_request(head, &claim, via).as_bytes());
+        let scope = claim.scope.text();
+        let string_to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{}", claim.date_time, hex::encode(hash));
+        let expected = calculate_signature(&key[..], string_to_sign.as_bytes());
+        if !bool::from(expected.as_bytes().ct_eq(claim.signature.as_bytes())) {
+            let provided = claim.signature;
+            return Err(AuthError::SignatureDoesNotMatch { access_key_id: key_id.clone(), string_to_sign, provided });
+        }
+        let signer = || ChunkSigner {
+            key: Zeroizing::new(key.to_vec()),
+            date_time: claim.date_time.clone(),
+            scope: scope.clone(),
+            previous: claim.signature.clone(),
+        };
+        Ok(Authenticated {
+            payload: payload(head, Some(&signer), SigVersion::V4)?,
+            caller: Caller {
+                principal: credential.principal.clone(),
+                access_key_id: Some(key_id.clone()),
+                secure_transport: head.secure,
+            },
+            info: AuthInfo { version: SigVersion::V4, via },
+        })
+    }
+
+    fn signing_key(&self, credential: &Credential, scope: &Scope) -> Arc<Zeroizing<Vec<u8>>> {
+        let slot = format!("{}/{}", scope.access_key_id, scope.text());
+        if let Some(key) = self.signing_keys.lock().get(&slot) {
+            return Arc::clone(key);
+        }
+        let day = Timestamp::parse_basic(&format!("{}T000000Z", scope.date)).unwrap_or_default();
+        let time = UNIX_EPOCH + Duration::from_secs(day.seconds());
+        let key = generate_signing_key(credential.secret.expose(), time, &scope.region, &scope.service);
+        let key = Arc::new(Zeroizing::new(key.as_ref().to_vec()));
+        let mut keys = self.signing_keys.lock();
+        if keys.len() >= MAX_SIGNING_KEYS {
+            keys.clear();
+        }
+        keys.insert(slot, Arc::clone(&key));
+        key
+    }
+}
+
+/// Letters, digits and `- _ . ~` stay as they are.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const ENCODED_PATH: &AsciiSet = &ENCODED.remove(b'/');
+
+fn canonical_request(head: &Head, claim: &Claim, via: Via) -> String {
+    let path: Vec<u8> = percent_decode_str(&head.path).collect();
+    let path = percent_encoding::percent_encode(&path, ENCODED_PATH).to_string();
+    let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
+    let mut query: Vec<(String, String)> = head
+        .query
+        .signed()
+        .filter(|(name, _)| !(via == Via::Query && *name == "X-Amz-Signature"))
+        .map(|(name, value)| (encode(name), encode(value)))
+        .collect();
+    query.sort_unstable();
+    let query: Vec<String> = query.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut headers = String::new();
+    for name in &claim.signed_headers {
+        let values: Vec<String> = head
+            .headers
+            .get_all(name.as_str())
+            .iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        headers.push_str(&format!("{name}:{}\n", values.join(",")));
+    }
+    let hash = match via {
+        Via::Query => head.text("x-amz-content-sha256").unwrap_or("UNSIGNED-PAYLOAD"),
+        Via::Header | Via::Nothing => {
+            head.text("x-amz-content-sha256").unwrap_or("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+        }
+    };
+    [head.method.as_str(), &path, &query.join("&"), &headers, &claim.signed_headers.join(";"), hash].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AuthSettings, Query};
+    use http::{HeaderMap, Method};
+    use tresor_identity::{Account, Directory, SecretAccessKey};
+    use tresor_model::{Clock, Principal};
+
+    #[derive(Debug)]
+    struct At(Timestamp);
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            self.0
+        }
+    }
+
+    fn authenticator(now: &str) -> Authenticator {
+        let id: tresor_model::AccountId = "111122223333".parse().unwrap();
+        let mut directory = Directory::default();
+        directory.add_account(Account { id: id.clone(), name: "a".into(), canonical_id: "0".repeat(64), email: None }).unwrap();
+        let secret = SecretAccessKey::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+        directory.add_credential("AKIAIOSFODNN7EXAMPLE", Credential { principal: Principal::Root { account: id }, secret }).unwrap();
+        let clock = Arc::new(At(Timestamp::parse_basic(now).unwrap()));
+        Authenticator::new(AuthSettings { sigv2: true, virtual_host_domains: Vec::new() }, Arc::new(directory), clock)
+    }
+
+    fn head(method: Method, uri: &str, headers: &[(&str, &str)]) -> Head {
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        let headers: HeaderMap = headers.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect();
+        Head {
+            method,
+            path: path.into(),
+            query: Query::parse(query),
+            host: "examplebucket.s3.amazonaws.com".into(),
+            headers,
+            peer: "127.0.0.1:1".parse().unwrap(),
+            secure: false,
+            source_ip: "127.0.0.1".parse().unwrap(),
+            request_id: String::new(),
+            host_id: String::new(),
+        }
+    }
+
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    /// The worked examples of the S3 API reference: GET with a range, GET of a sub-resource, and a list.
+    #[test]
+    fn the_examples_of_the_reference_verify() {
+        let check = |uri: &str, extra: &[(&str, &str)], signed: &str, signature: &str| {
+            let authorization = format!("AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, SignedHeaders={signed}, Signature={signature}");
+            let mut headers = vec![
+                ("host", "examplebucket.s3.amazonaws.com"),
+                ("x-amz-date", "20130524T000000Z"),
+                ("x-amz-content-sha256", EMPTY),
+                ("authorization", authorization.as_str()),
+            ];
+            headers.extend_from_slice(extra);
+            authenticator("20130524T000100Z").authenticate(&head(Method::GET, uri, &headers)).map(|_| ())
+        };
+        let range = "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41";
+        let signed = "host;range;x-amz-content-sha256;x-amz-date";
+        assert_eq!(check("/test.txt", &[("range", "bytes=0-9")], signed, range), Ok(()));
+        assert!(matches!(check("/test.txt", &[("range", "bytes=0-8")], signed, range), Err(AuthError::SignatureDoesNotMatch { .. })));
+        assert!(matches!(
+            check("/test.txt", &[("range", "bytes=0-9"), ("x-amz-acl", "private")], signed, range),
+            Err(AuthError::HeadersNotSigned(_))
+        ));
+        let plain = "host;x-amz-content-sha256;x-amz-date";
+        assert_eq!(check("/?lifecycle", &[], plain, "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"), Ok(()));
+        assert_eq!(check("/?max-keys=2&prefix=J", &[], plain, "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"), Ok(()));
+    }
+
+    /// The presigned example of the same reference.
+    #[test]
+    fn a_presigned_url_verifies_until_it_expires() {
+        let uri = "/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
+        let head = head(Method::GET, uri, &[("host", "examplebucket.s3.amazonaws.com")]);
+        let at = |now: &str| authenticator(now).authenticate(&head).map(|found| found.info.via);
+        assert_eq!(at("20130524T120000Z"), Ok(Via::Query));
+        assert!(matches!(at("20130525T000001Z"), Err(AuthError::Expired { .. })));
+        assert!(matches!(at("20130523T230000Z"), Err(AuthError::Skewed { .. })));
+    }
+}

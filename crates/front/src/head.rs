@@ -1,0 +1,83 @@
+//! What a request says before its body.
+
+use http::{HeaderMap, Method};
+use percent_encoding::percent_decode_str;
+use std::net::{IpAddr, SocketAddr};
+
+/// Everything but the body. Secrets may stand in the headers, so it does not print itself.
+pub struct Head {
+    pub method: Method,
+    /// As it was sent, percent-encoded.
+    pub path: String,
+    pub query: Query,
+    pub headers: HeaderMap,
+    /// The name the client used, without a port.
+    pub host: String,
+    pub peer: SocketAddr,
+    /// TLS, a trusted proxy's word for it, or a development server. The one function that decides is `TrustedProxies::secure`.
+    pub secure: bool,
+    /// The client's address, behind trusted proxies too.
+    pub source_ip: IpAddr,
+    /// 16 upper-case hex digits.
+    pub request_id: String,
+    pub host_id: String,
+}
+
+impl Head {
+    /// A header that must be text; one that is not counts as absent.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// A query string, in the order it was sent.
+#[derive(Clone, Default)]
+pub struct Query(Vec<Parameter>);
+
+#[derive(Clone)]
+struct Parameter {
+    name: String,
+    value: String,
+    /// Without `=`.
+    bare: bool,
+    /// Decoded without reading `+` as a space, as signatures see it.
+    signed: (String, String),
+}
+
+impl Query {
+    pub fn parse(text: &str) -> Self {
+        let plain = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+        Self(
+            text.split('&')
+                .filter(|part| !part.is_empty())
+                .map(|part| {
+                    let (name, value) = part.split_once('=').unwrap_or((part, ""));
+                    Parameter {
+                        name: plain(&name.replace('+', " ")),
+                        value: plain(&value.replace('+', " ")),
+                        bare: !part.contains('='),
+                        signed: (plain(name), plain(value)),
+                    }
+                })
+                .collect(),
+        )
+    }
+    /// The first value of a parameter, decoded.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|p| p.name == name).map(|p| p.value.as_str())
+    }
+    pub fn get_ignoring_case(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|p| p.name.eq_ignore_ascii_case(name)).map(|p| p.value.as_str())
+    }
+    /// Whether the parameter stands without a value: `?acl` or `?acl=`.
+    pub fn is_bare(&self, name: &str) -> bool {
+        self.0.iter().any(|p| p.name == name && (p.bare || p.value.is_empty()))
+    }
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|p| p.name.as_str())
+    }
+    /// Names and values as a signature covers them.
+    pub(crate) fn signed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|p| (p.signed.0.as_str(), p.signed.1.as_str()))
+    }
+}

@@ -1,0 +1,293 @@
+//! Connections: accepted, limited, served over HTTP/1.1 with or without TLS, and drained at the end.
+
+use crate::{
+    auth::{Authenticated, Authenticator},
+    head::{Head, Query},
+    proxy::TrustedProxies,
+    service::{BoxError, Request, ResponseBody, Service},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use std::{
+    convert::Infallible,
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
+use tokio_rustls::TlsAcceptor;
+use tresor_audit::AuditSpan;
+use tresor_model::Entropy;
+
+/// How long a client may take for a request's head, or for a TLS handshake.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// A request's head, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+/// Headers of a request.
+const MAX_HEADERS: usize = 200;
+
+/// What an operator chooses.
+#[derive(Clone, Debug)]
+pub struct FrontSettings {
+    /// Connections at the same time; more wait in the kernel.
+    pub max_connections: usize,
+    /// How long requests may go on after a stop was asked for.
+    pub drain: Duration,
+}
+
+/// Where to listen.
+pub struct Listener {
+    pub tcp: TcpListener,
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listener({:?})", self.tcp.local_addr())
+    }
+}
+
+/// The door of the server.
+pub struct Front {
+    pub settings: FrontSettings,
+    pub proxies: TrustedProxies,
+    pub authenticator: Authenticator,
+    /// The first answers what no other claims.
+    pub services: Vec<Arc<dyn Service>>,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Front({:?})", self.settings)
+    }
+}
+
+impl Front {
+    /// Serves until `stop` becomes true, then lets requests end for as long as the settings say.
+    pub async fn serve(self: Arc<Self>, listeners: Vec<Listener>, stop: watch::Receiver<bool>) {
+        let slots = Arc::new(Semaphore::new(self.settings.max_connections));
+        let mut accepting = Vec::new();
+        for listener in listeners {
+            accepting.push(tokio::spawn(Arc::clone(&self).accept(listener, Arc::clone(&slots), stop.clone())));
+        }
+        for task in accepting {
+            drop(task.await);
+        }
+        let all = u32::try_from(self.settings.max_connections).unwrap_or(u32::MAX);
+        match tokio::time::timeout(self.settings.drain, slots.acquire_many(all)).await {
+            Ok(_) => tracing::info!("every connection has ended"),
+            Err(_) => tracing::warn!("connections were still open at the end of the drain"),
+        }
+    }
+
+    async fn accept(self: Arc<Self>, listener: Listener, slots: Arc<Semaphore>, mut stop: watch::Receiver<bool>) {
+        loop {
+            let slot = tokio::select! {
+                slot = Arc::clone(&slots).acquire_owned() => slot,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let Ok(slot) = slot else { return };
+            let accepted = tokio::select! {
+                accepted = listener.tcp.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    // Small answers must not wait for an acknowledgement.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "TCP_NODELAY could not be set");
+                    }
+                    let (front, stop, tls) = (Arc::clone(&self), stop.clone(), listener.tls.clone());
+                    tokio::spawn(async move {
+                        let ended = match tls {
+                            None => front.connection(stream, peer, false, stop).await,
+                            Some(config) => match tokio::time::timeout(HEAD_TIME, TlsAcceptor::from(config).accept(stream)).await {
+                                Ok(Ok(stream)) => front.connection(stream, peer, true, stop).await,
+                                Ok(Err(error)) => Err(error.into()),
+                                Err(_) => Ok(()),
+                            },
+                        };
+                        if let Err(error) = ended {
+                            tracing::debug!(%peer, %error, "a connection broke");
+                        }
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    async fn connection<S>(
+        self: Arc<Self>,
+        stream: S,
+        peer: SocketAddr,
+        tls: bool,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), BoxError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let front = Arc::clone(&self);
+        let service = service_fn(move |request| {
+            let front = Arc::clone(&front);
+            async move { Ok::<_, Infallible>(front.request(request, peer, tls).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .max_buf_size(MAX_HEAD.max(256 * 1024))
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended?),
+            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
+    }
+
+    /// One request: told apart, authenticated, served, and audited until its answer's last byte.
+    async fn request(&self, request: http::Request<Incoming>, peer: SocketAddr, tls: bool) -> http::Response<Answer> {
+        let (parts, body) = request.into_parts();
+        let mut random = [0; 56];
+        self.entropy.fill(&mut random);
+        let request_id = hex::encode_upper(&random[..8]);
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let head = Head {
+            path: parts.uri.path().to_owned(),
+            query: Query::parse(parts.uri.query().unwrap_or_default()),
+            host: host.trim_matches(['[', ']']).to_owned(),
+            peer,
+            secure: self.proxies.secure(tls, peer.ip(), &parts.headers),
+            source_ip: self.proxies.source_ip(peer.ip(), &parts.headers),
+            request_id: request_id.clone(),
+            host_id: STANDARD.encode(&random[8..]),
+            method: parts.method,
+            headers: parts.headers,
+        };
+        let host_id = head.host_id.clone();
+        let mut span = AuditSpan::open(request_id.clone());
+        let service = self.service(&head);
+        span.service(service.signing_name());
+        let mut response = match self.authenticator.authenticate(&head) {
+            Err(why) => service.refuse(&head, why),
+            Ok(authenticated) => {
+                let (caller, auth, body) = Authenticated::body(authenticated, &head, body.map_err(BoxError::from).boxed_unsync());
+                span.caller(&caller);
+                service.serve(Request { head, caller, auth, body }, &mut span).await
+            }
+        };
+        let headers = response.headers_mut();
+        for (name, value) in [("x-amz-request-id", request_id), ("x-amz-id-2", host_id)] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
+        headers.insert(header::SERVER, HeaderValue::from_static("Tresor"));
+        let status = response.status().as_u16();
+        let length = response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        response.map(|body| Answer { body, span: Some((span, status)), left: length })
+    }
+
+    /// By `X-Amz-Target`, then by the credential scope.
+    fn service(&self, head: &Head) -> &Arc<dyn Service> {
+        let name = match head.text("x-amz-target") {
+            Some(target) if target.starts_with("TrentService.") => Some("kms".to_owned()),
+            _ => Authenticator::scope_service(head),
+        };
+        let named = name.and_then(|name| self.services.iter().find(|service| service.signing_name() == name));
+        named.unwrap_or(&self.services[0])
+    }
+}
+
+/// A response's body, with the audit span that ends with it.
+struct Answer {
+    body: ResponseBody,
+    span: Option<(AuditSpan, u16)>,
+    /// Bytes that the announced length still leaves; nobody asks for more once they were sent.
+    left: Option<u64>,
+}
+
+impl Answer {
+    fn seal(&mut self) {
+        if let Some((span, status)) = self.span.take() {
+            span.seal(status);
+        }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let this = self.get_mut();
+        let polled = match &mut this.body {
+            ResponseBody::Empty => Poll::Ready(None),
+            ResponseBody::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            ResponseBody::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            ResponseBody::Stream(stream) => match stream.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(bytes))) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(io::Error::other(error)))),
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            },
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let sent = frame.data_ref().map_or(0, |data| data.len() as u64);
+            this.left = this.left.map(|left| left.saturating_sub(sent));
+        }
+        if matches!(polled, Poll::Ready(None)) || this.left == Some(0) {
+            this.seal();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            ResponseBody::Empty => true,
+            ResponseBody::Full(bytes) => bytes.is_empty(),
+            ResponseBody::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            ResponseBody::Empty => SizeHint::with_exact(0),
+            ResponseBody::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            ResponseBody::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Answer {
+    /// An answer without a body is never polled.
+    fn drop(&mut self) {
+        if self.is_end_stream() {
+            self.seal();
+        }
+    }
+}
+

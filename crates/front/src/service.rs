@@ -1,0 +1,41 @@
+//! What answers requests.
+
+use crate::{
+    auth::{AuthError, AuthInfo},
+    body::Body,
+    head::Head,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::Stream;
+use std::pin::Pin;
+use tresor_audit::AuditSpan;
+use tresor_model::Caller;
+
+/// A request whose caller is known.
+pub struct Request {
+    pub head: Head,
+    pub caller: Caller,
+    pub auth: AuthInfo,
+    pub body: Body,
+}
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type Response = http::Response<ResponseBody>;
+
+/// The bytes of an answer. A stream that fails resets the connection.
+pub enum ResponseBody {
+    Empty,
+    Full(Bytes),
+    Stream(Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>),
+}
+
+/// One AWS service.
+#[async_trait]
+pub trait Service: Send + Sync {
+    /// The service of a credential scope: `s3`.
+    fn signing_name(&self) -> &'static str;
+    async fn serve(&self, request: Request, span: &mut AuditSpan) -> Response;
+    /// The answer to a request whose caller could not be told.
+    fn refuse(&self, head: &Head, why: AuthError) -> Response;
+}

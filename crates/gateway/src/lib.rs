@@ -1,0 +1,20 @@
+//! The S3 protocol: it turns an authenticated HTTP request into a typed input, asks once whether that is permitted, runs it, and
+//! turns the output into S3's answer. It must never touch a backend: it knows `Store`, `KeyRing` and `Directory` only.
+
+mod addressing;
+mod authorize;
+mod body;
+mod catalogue;
+mod conditions;
+mod error;
+mod fields;
+mod headers;
+mod operation;
+mod ops;
+mod serve;
+mod sse;
+mod table;
+mod xml;
+
+pub use serve::{Gateway, GatewaySettings};
+pub use table::{OperationRow, operations};

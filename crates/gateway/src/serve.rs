@@ -1,0 +1,199 @@
+//! From an authenticated request to an answer: the generic path that every operation takes, and the gateway as a service of the
+//! front. Must never know a particular operation.
+
+use crate::{
+    addressing::{self, Target},
+    authorize::authorize,
+    body::{self, Expectations},
+    error::S3Error,
+    fields::Fields,
+    operation::{BodyKind, Operation},
+    table,
+};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
+use std::sync::Arc;
+use tresor_audit::AuditSpan;
+use tresor_front::{AuthError, AuthInfo, Head, Request, Response, ResponseBody, Service};
+use tresor_identity::Directory;
+use tresor_kms::KeyRing;
+use tresor_model::{Caller, Clock, Entropy};
+use tresor_storage::Store;
+
+/// What an operator chooses about the S3 protocol.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// The region this server answers for: `us-east-1`.
+    pub region: String,
+    /// Names below which a label is a bucket: `s3.localhost` makes `BUCKET.s3.localhost` an address.
+    pub virtual_host_domains: Vec<String>,
+    /// New buckets block SSE-C, as AWS's do since April 2026.
+    pub block_sse_c: bool,
+}
+
+/// The S3 service.
+pub struct Gateway {
+    pub(crate) settings: GatewaySettings,
+    pub(crate) store: Arc<Store>,
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl Gateway {
+    pub fn new(
+        settings: GatewaySettings,
+        store: Arc<Store>,
+        keys: Arc<KeyRing>,
+        directory: Arc<Directory>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self { settings, store, keys, directory, clock, entropy }
+    }
+}
+
+/// What an operation may use besides its input.
+pub(crate) struct RequestContext<'a> {
+    pub gateway: &'a Gateway,
+    pub caller: &'a Caller,
+    pub auth: &'a AuthInfo,
+    /// The `Host` header, with its port.
+    pub host: &'a str,
+    /// `https` or `http`, for the Location of a completed upload.
+    pub scheme: &'static str,
+}
+
+/// One operation behind a plain function, so that the table can hold it.
+pub(crate) type Handler = for<'a> fn(&'a Gateway, Request, Target) -> BoxFuture<'a, Result<Response, S3Error>>;
+
+pub(crate) fn handler<O: Operation>() -> Handler {
+    |gateway, request, target| Box::pin(serve::<O>(gateway, request, target))
+}
+
+/// A body that comes with an operation which has none.
+const STRAY_BODY_LIMIT: usize = 16 * 1024;
+
+/// The path of every operation: read, parse, permit, run, respond. The only caller of `authorize`.
+async fn serve<O: Operation>(gateway: &Gateway, request: Request, target: Target) -> Result<Response, S3Error> {
+    let Request { head, caller, auth, mut body } = request;
+    let host = head.text("host").unwrap_or(&head.host).to_owned();
+    let scheme = if head.secure { "https" } else { "http" };
+    let mut headers = head.headers;
+    let (stream, document) = match O::BODY {
+        BodyKind::Stream => (Some(body), (Bytes::new(), false)),
+        BodyKind::None => {
+            body::read_whole(&mut body, Expectations::none(), STRAY_BODY_LIMIT).await?;
+            (None, (Bytes::new(), false))
+        }
+        BodyKind::Document { limit } => {
+            let expected = Expectations::take(&mut headers)?;
+            let has_digest = expected.has_digest();
+            (None, (body::read_whole(&mut body, expected, limit).await?, has_digest))
+        }
+    };
+    let mut fields = Fields::new((headers, head.query), target, caller.clone(), &auth, stream, document);
+    let input = O::parse(&mut fields)?;
+    fields.finish()?;
+    let cx = RequestContext { gateway, caller: &caller, auth: &auth, host: &host, scheme };
+    let permit = authorize(&cx, O::access(&input), input).await?;
+    O::run(&cx, permit).await.map(O::respond)
+}
+
+#[async_trait::async_trait]
+impl Service for Gateway {
+    fn signing_name(&self) -> &'static str {
+        "s3"
+    }
+
+    async fn serve(&self, request: Request, span: &mut AuditSpan) -> Response {
+        let place = Place::of(&request.head);
+        match self.dispatch(request, span).await {
+            Ok(response) => response,
+            Err(error) => {
+                span.error(error.code, &error.message);
+                place.answer(error)
+            }
+        }
+    }
+
+    fn refuse(&self, head: &Head, why: AuthError) -> Response {
+        Place::of(head).answer(why.into())
+    }
+}
+
+impl Gateway {
+    async fn dispatch(&self, request: Request, span: &mut AuditSpan) -> Result<Response, S3Error> {
+        if request.head.method == Method::OPTIONS {
+            // A CORS preflight; no bucket has a CORS configuration yet.
+            return Err(S3Error::forbidden("CORSResponse: CORS is not enabled for this bucket."));
+        }
+        let target = addressing::target(&request.head, &self.settings.virtual_host_domains)?;
+        let scope = target.scope();
+        let Some(matched) = table::route(&request.head.method, scope, &request.head) else {
+            return Err(unrouted(&request.head, scope.name()));
+        };
+        span.operation(matched.name);
+        match matched.handler {
+            Some(handler) => handler(self, request, target).await,
+            None if request.caller.account().is_none() => Err(S3Error::access_denied()),
+            None => Err(S3Error::operation_not_implemented(matched.name)),
+        }
+    }
+}
+
+/// A request that no operation of the model matches: an unknown sub-resource, or a method that the resource does not have.
+fn unrouted(head: &Head, resource: &'static str) -> S3Error {
+    match head.query.names().find(|name| head.query.is_bare(name)) {
+        Some(name) => S3Error::operation_not_implemented(&format!("{} ?{name}", head.method)),
+        None => {
+            let resource = match resource {
+                "service" => "SERVICE",
+                "bucket" => "BUCKET",
+                _ => "OBJECT",
+            };
+            S3Error::method_not_allowed(head.method.as_str(), resource)
+        }
+    }
+}
+
+/// What an error answer says about the request it answers.
+struct Place {
+    resource: String,
+    request_id: String,
+    host_id: String,
+    has_body: bool,
+}
+
+impl Place {
+    fn of(head: &Head) -> Self {
+        Self {
+            resource: head.path.clone(),
+            request_id: head.request_id.to_string(),
+            host_id: head.host_id.clone(),
+            has_body: head.method != Method::HEAD,
+        }
+    }
+
+    fn answer(&self, error: S3Error) -> Response {
+        let bodyless = !self.has_body || error.status == http::StatusCode::NOT_MODIFIED;
+        let body = if bodyless {
+            ResponseBody::Empty
+        } else {
+            ResponseBody::Full(error.to_xml(&self.resource, &self.request_id, &self.host_id).into())
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = error.status;
+        if !bodyless {
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        }
+        for (name, value) in error.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+        }
+        response
+    }
+}

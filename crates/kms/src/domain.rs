@@ -1,0 +1,136 @@
+//! The store's domain key: random, wrapped under the root key, and the root of every other server-held secret.
+
+use std::fmt;
+use subtle::ConstantTimeEq;
+use tresor_envelope::{RecordKey, hkdf, unwrap, wrap};
+use tresor_model::Entropy;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
+
+/// The key that a provider gives: 32 bytes that never lie in clear beside the data.
+#[derive(zeroize::Zeroize, ZeroizeOnDrop)]
+pub struct RootKey([u8; 32]);
+
+impl RootKey {
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let mut bytes = [0; 32];
+        entropy.fill(&mut bytes);
+        Self(bytes)
+    }
+    /// For writing the root key file, and for nothing else.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+    /// An HKDF output that tells a wrong root key at once and helps nobody to guess the right one.
+    fn check(&self, store: &[u8; 16]) -> [u8; 32] {
+        let mut check = [0; 32];
+        hkdf(&self.0, store, &[b"tresor/v1/root-check"], &mut check);
+        check
+    }
+}
+
+impl fmt::Debug for RootKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RootKey(32 bytes)")
+    }
+}
+
+/// The root key is not the one of this store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the root key is not the one this store was made with")]
+pub struct WrongRootKey;
+
+/// What lies in the data directory: nothing in it is secret.
+#[derive(Clone, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct DomainHeader {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub store: [u8; 16],
+    #[cbor(n(1), with = "minicbor::bytes")]
+    check: [u8; 32],
+    #[cbor(n(2), with = "minicbor::bytes")]
+    wrapped: Vec<u8>,
+}
+
+/// The opened domain key.
+pub struct Domain(Zeroizing<[u8; 32]>);
+
+impl fmt::Debug for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Domain")
+    }
+}
+
+const LABEL: &[u8] = b"tresor/v1/domain";
+
+impl Domain {
+    /// Draws the domain key of a new store.
+    pub fn create(root: &RootKey, store: [u8; 16], entropy: &dyn Entropy) -> (Self, DomainHeader) {
+        let mut key = Zeroizing::new([0; 32]);
+        entropy.fill(&mut key[..]);
+        let wrapped = wrap(&root.0, entropy, &[LABEL, &store].concat(), &key[..]);
+        (Self(key), DomainHeader { store, check: root.check(&store), wrapped })
+    }
+
+    /// Errors: WrongRootKey.
+    pub fn open(root: &RootKey, header: &DomainHeader) -> Result<Self, WrongRootKey> {
+        if !bool::from(root.check(&header.store).ct_eq(&header.check)) {
+            return Err(WrongRootKey);
+        }
+        let opened = unwrap(&root.0, &[LABEL, &header.store].concat(), &header.wrapped).map_err(|_| WrongRootKey)?;
+        let mut key = Zeroizing::new([0; 32]);
+        key.copy_from_slice(opened.get(..32).ok_or(WrongRootKey)?);
+        Ok(Self(key))
+    }
+
+    fn derived(&self, label: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut out = Zeroizing::new([0; 32]);
+        hkdf(&self.0[..], &[], &[label], &mut out[..]);
+        out
+    }
+    /// Authenticates metadata records.
+    pub fn record_key(&self) -> RecordKey {
+        RecordKey::derive(&self.derived(b"tresor/v1/domain/records"))
+    }
+    /// Root of the keys that seal entity tags.
+    pub fn index_root(&self) -> Zeroizing<[u8; 32]> {
+        self.derived(b"tresor/v1/domain/index")
+    }
+    pub(crate) fn customer_secret(&self) -> Zeroizing<[u8; 32]> {
+        self.derived(b"tresor/v1/domain/sse-c")
+    }
+    pub(crate) fn s3_managed(&self) -> Zeroizing<[u8; 32]> {
+        self.derived(b"tresor/v1/domain/sse-s3")
+    }
+    pub(crate) fn kms(&self) -> Zeroizing<[u8; 32]> {
+        self.derived(b"tresor/v1/domain/kms")
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Entropy that never repeats within a test.
+    #[derive(Debug, Default)]
+    pub(crate) struct Counting(std::sync::atomic::AtomicU64);
+    impl Entropy for Counting {
+        fn fill(&self, out: &mut [u8]) {
+            let n = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            hkdf(&n.to_be_bytes(), &[], &[b"test"], out);
+        }
+    }
+
+    #[test]
+    fn only_the_right_root_key_opens_a_domain() {
+        let entropy = Counting::default();
+        let root = RootKey::generate(&entropy);
+        let (domain, header) = Domain::create(&root, [1; 16], &entropy);
+        assert_eq!(Domain::open(&root, &header).unwrap().0, domain.0);
+        assert_eq!(Domain::open(&RootKey::generate(&entropy), &header).unwrap_err(), WrongRootKey);
+        let moved = DomainHeader { store: [2; 16], ..header };
+        assert_eq!(Domain::open(&root, &moved).unwrap_err(), WrongRootKey);
+    }
+}

@@ -1,0 +1,464 @@
+//! Issuing a data key with its envelope, and recovering it. docs/format.md section "Wrapped data keys".
+
+use crate::{
+    bucket_keys::BucketKey,
+    context::canonical,
+    error::KmsError,
+    key::KeyRecord,
+    ring::KeyRing,
+};
+use std::{fmt, sync::Arc};
+use subtle::ConstantTimeEq;
+use tresor_envelope::{
+    Binding, ContentKey, CustomerCheck, CustomerKey, DataKey, Envelope, EnvelopeError, Header, SseMode, WrappedKeys, hkdf, unwrap, wrap,
+};
+use tresor_model::{AccountId, Caller, KeyArn};
+use zeroize::Zeroizing;
+
+/// How a new object will be encrypted; bucket defaults are applied already.
+pub enum KeySource {
+    S3Managed,
+    /// `context` is the caller's own, sorted by key.
+    Kms { key: KeyArn, context: Vec<(String, String)>, bucket_key: bool },
+    Dsse { key: KeyArn, context: Vec<(String, String)> },
+    Customer(CustomerKey),
+}
+
+impl fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::S3Managed => "S3Managed",
+            Self::Kms { .. } => "Kms",
+            Self::Dsse { .. } => "Dsse",
+            Self::Customer(_) => "Customer",
+        })
+    }
+}
+
+/// The names that go into the KMS encryption context.
+#[derive(Clone, Debug)]
+pub struct ObjectPlace<'a> {
+    pub region: &'a str,
+    pub bucket_arn: String,
+    pub object_arn: String,
+    pub owner: &'a AccountId,
+}
+
+/// A new data key and what must be stored to recover it.
+#[derive(Debug)]
+pub struct Issued {
+    pub key: ContentKey,
+    pub envelope: Envelope,
+    /// What the object hangs on; both empty for SSE-C.
+    pub key_id: String,
+    pub material_id: String,
+}
+
+/// The key that wraps the data keys of SSE-S3 and DSSE's outer layer, as rows name it.
+const S3_MANAGED_ID: &str = "s3-managed";
+const S3_MANAGED_MATERIAL: &str = "1";
+/// S3's own pair of the encryption context.
+const ARN_CONTEXT: &str = "aws:s3:arn";
+const CIPHERTEXT_VERSION: u8 = 1;
+const OUTER_LABEL: &[u8] = b"tresor/v1/outer";
+
+impl From<EnvelopeError> for KmsError {
+    fn from(_: EnvelopeError) -> Self {
+        Self::InvalidCiphertext
+    }
+}
+
+impl KeyRing {
+    /// Makes a data key for one write. Errors: those of the key's door, Unavailable.
+    pub async fn issue(
+        &self,
+        caller: &Caller,
+        source: KeySource,
+        binding: &Binding,
+        place: &ObjectPlace<'_>,
+    ) -> Result<Issued, KmsError> {
+        let entropy = &*self.entropy;
+        match source {
+            KeySource::S3Managed => {
+                let header = Header::new(SseMode::S3, "");
+                let inner = DataKey::generate(entropy);
+                let wrapped = wrap(&self.s3_managed, entropy, &binding.digest(&header), inner.expose());
+                let keys = WrappedKeys { wrapped, ..WrappedKeys::default() };
+                issued(Envelope::assemble(header, inner, None, keys, Vec::new())?, S3_MANAGED_ID, S3_MANAGED_MATERIAL)
+            }
+            KeySource::Customer(customer) => {
+                let header = Header::new(SseMode::Customer, "");
+                let inner = DataKey::generate(entropy);
+                let mut salt = [0; 32];
+                entropy.fill(&mut salt);
+                let wrapped = wrap(&self.customer_kek(&customer, &salt), entropy, &binding.digest(&header), inner.expose());
+                let check = CustomerCheck { salt, check: self.customer_check(&customer, &salt) };
+                let keys = WrappedKeys { wrapped, customer: Some(check), ..WrappedKeys::default() };
+                issued(Envelope::assemble(header, inner, None, keys, Vec::new())?, "", "")
+            }
+            KeySource::Kms { key: arn, context, bucket_key: false } => {
+                let key = self.authorize(caller, &arn)?;
+                let header = Header::new(SseMode::Kms, arn.as_str());
+                let inner = DataKey::generate(entropy);
+                let full = with_arn(&context, &place.object_arn);
+                let wrapped = self.encrypt(&key, &full, &binding.digest(&header), inner.expose()).await?;
+                let keys = WrappedKeys { wrapped, ..WrappedKeys::default() };
+                let material = current(&key);
+                issued(Envelope::assemble(header, inner, None, keys, context)?, &key.id, &material)
+            }
+            KeySource::Kms { key: arn, context, bucket_key: true } => {
+                let key = self.authorize(caller, &arn)?;
+                let header = Header::new(SseMode::KmsBucketKey, arn.as_str());
+                let bucket_key = self.bucket_key(caller, &key, &arn, &context, binding, place).await?;
+                let mut salt = [0; 32];
+                entropy.fill(&mut salt);
+                let inner = object_key(&bucket_key.bytes, &salt, &binding.digest(&header));
+                let keys =
+                    WrappedKeys { wrapped: bucket_key.wrapped.clone(), bucket_key_salt: Some(salt), ..WrappedKeys::default() };
+                let material = current(&key);
+                issued(Envelope::assemble(header, inner, None, keys, context)?, &key.id, &material)
+            }
+            KeySource::Dsse { key: arn, context } => {
+                let key = self.authorize(caller, &arn)?;
+                let header = Header::new(SseMode::Dsse, arn.as_str());
+                let (inner, outer) = (DataKey::generate(entropy), DataKey::generate(entropy));
+                let full = with_arn(&context, &place.object_arn);
+                let digest = binding.digest(&header);
+                let wrapped = self.encrypt(&key, &full, &digest, inner.expose()).await?;
+                let outer_wrapped = wrap(&self.s3_managed, entropy, &[OUTER_LABEL, &digest].concat(), outer.expose());
+                let keys = WrappedKeys { wrapped, outer_wrapped: Some(outer_wrapped), ..WrappedKeys::default() };
+                let material = current(&key);
+                issued(Envelope::assemble(header, inner, Some(outer), keys, context)?, &key.id, &material)
+            }
+        }
+    }
+
+    /// Opens an envelope for its place. `customer` counts for SSE-C only.
+    /// Errors: WrongCustomerKey, InvalidCiphertext, those of the key's door.
+    pub async fn recover(
+        &self,
+        caller: &Caller,
+        envelope: &Envelope,
+        binding: &Binding,
+        place: &ObjectPlace<'_>,
+        customer: Option<CustomerKey>,
+    ) -> Result<ContentKey, KmsError> {
+        let digest = binding.digest(&envelope.header);
+        match envelope.header.mode {
+            SseMode::S3 => {
+                let inner = data_key(&unwrap(&self.s3_managed, &digest, &envelope.wrapped)?)?;
+                Ok(envelope.unlock(inner, None)?)
+            }
+            SseMode::Customer => {
+                let (customer, stored) = customer.zip(envelope.customer.as_ref()).ok_or(KmsError::WrongCustomerKey)?;
+                if !bool::from(self.customer_check(&customer, &stored.salt).ct_eq(&stored.check)) {
+                    return Err(KmsError::WrongCustomerKey);
+                }
+                let kek = self.customer_kek(&customer, &stored.salt);
+                Ok(envelope.unlock(data_key(&unwrap(&kek, &digest, &envelope.wrapped)?)?, None)?)
+            }
+            SseMode::Kms => {
+                let key = self.authorize(caller, &arn_of(envelope)?)?;
+                let full = with_arn(&envelope.context, &place.object_arn);
+                let inner = data_key(&self.decrypt(&key, &full, &digest, &envelope.wrapped).await?)?;
+                Ok(envelope.unlock(inner, None)?)
+            }
+            SseMode::KmsBucketKey => {
+                let arn = arn_of(envelope)?;
+                let key = self.authorize(caller, &arn)?;
+                let salt = envelope.bucket_key_salt.ok_or(KmsError::InvalidCiphertext)?;
+                let full = with_arn(&envelope.context, &place.bucket_arn);
+                let now = self.clock.now();
+                let slot = slot(&[b"open", &requester(caller), &canonical(&full), binding.bucket.as_bytes(), &envelope.wrapped]);
+                let bucket_key = match self.bucket_keys.get(&slot, now) {
+                    Some(cached) => cached,
+                    None => {
+                        let plain = self.decrypt(&key, &full, binding.bucket.as_bytes(), &envelope.wrapped).await?;
+                        let mut bytes = Zeroizing::new([0; 32]);
+                        bytes.copy_from_slice(plain.get(..32).ok_or(KmsError::InvalidCiphertext)?);
+                        self.bucket_keys.put(slot, BucketKey::new(bytes, envelope.wrapped.clone(), now), now)
+                    }
+                };
+                Ok(envelope.unlock(object_key(&bucket_key.bytes, &salt, &digest), None)?)
+            }
+            SseMode::Dsse => {
+                let key = self.authorize(caller, &arn_of(envelope)?)?;
+                let full = with_arn(&envelope.context, &place.object_arn);
+                let inner = data_key(&self.decrypt(&key, &full, &digest, &envelope.wrapped).await?)?;
+                let outer = envelope.outer_wrapped.as_ref().ok_or(KmsError::InvalidCiphertext)?;
+                let outer = data_key(&unwrap(&self.s3_managed, &[OUTER_LABEL, &digest].concat(), outer)?)?;
+                Ok(envelope.unlock(inner, Some(outer))?)
+            }
+        }
+    }
+
+    /// A KMS ciphertext: `version (1) || length of key id (1) || key id || material id (32) || wrap`. Everything before the wrap
+    /// is associated data too, with the context and the place.
+    async fn encrypt(&self, key: &KeyRecord, context: &[(&str, &str)], place: &[u8], secret: &[u8]) -> Result<Vec<u8>, KmsError> {
+        let mut out = ciphertext_header(key)?;
+        let aad = [&out[..], &canonical(context), place].concat();
+        out.extend_from_slice(&self.backend.encrypt(key, &aad, secret).await?);
+        Ok(out)
+    }
+
+    async fn decrypt(
+        &self,
+        key: &KeyRecord,
+        context: &[(&str, &str)],
+        place: &[u8],
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        let header = 2 + key.id.len() + 32;
+        let (clear, wrapped) = ciphertext.split_at_checked(header).ok_or(KmsError::InvalidCiphertext)?;
+        if clear[0] != CIPHERTEXT_VERSION || usize::from(clear[1]) != key.id.len() || clear[2..2 + key.id.len()] != *key.id.as_bytes() {
+            return Err(KmsError::InvalidCiphertext);
+        }
+        let material = hex::encode(&clear[2 + key.id.len()..]);
+        let aad = [clear, &canonical(context), place].concat();
+        self.backend.decrypt(key, &material, &aad, wrapped).await
+    }
+
+    /// The bucket key in force for this bucket, KMS key, material, requester and context.
+    async fn bucket_key(
+        &self,
+        caller: &Caller,
+        key: &KeyRecord,
+        arn: &KeyArn,
+        context: &[(String, String)],
+        binding: &Binding,
+        place: &ObjectPlace<'_>,
+    ) -> Result<Arc<BucketKey>, KmsError> {
+        let full = with_arn(context, &place.bucket_arn);
+        let now = self.clock.now();
+        let (material, bucket) = (current(key), binding.bucket.as_bytes());
+        let slot = slot(&[b"issue", arn.as_str().as_bytes(), material.as_bytes(), &requester(caller), &canonical(&full), bucket]);
+        if let Some(cached) = self.bucket_keys.get(&slot, now) {
+            return Ok(cached);
+        }
+        let mut bytes = Zeroizing::new([0; 32]);
+        self.entropy.fill(&mut bytes[..]);
+        let wrapped = self.encrypt(key, &full, bucket, &bytes[..]).await?;
+        Ok(self.bucket_keys.put(slot, BucketKey::new(bytes, wrapped, now), now))
+    }
+
+    fn customer_kek(&self, customer: &CustomerKey, salt: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+        let mut ikm = Zeroizing::new([0; 64]);
+        ikm[..32].copy_from_slice(customer.expose());
+        ikm[32..].copy_from_slice(&self.customer_secret[..]);
+        let mut kek = Zeroizing::new([0; 32]);
+        hkdf(&ikm[..], salt, &[b"tresor/v1/sse-c-kek"], &mut kek[..]);
+        kek
+    }
+
+    /// Keyed by a server-held secret: a stolen disk does not test guessed keys.
+    fn customer_check(&self, customer: &CustomerKey, salt: &[u8; 32]) -> [u8; 32] {
+        let mut check = [0; 32];
+        hkdf(&self.customer_secret[..], salt, &[b"tresor/v1/sse-c-check", customer.expose()], &mut check);
+        check
+    }
+}
+
+fn issued((key, envelope): (ContentKey, Envelope), key_id: &str, material_id: &str) -> Result<Issued, KmsError> {
+    Ok(Issued { key, envelope, key_id: key_id.to_owned(), material_id: material_id.to_owned() })
+}
+
+fn current(key: &KeyRecord) -> String {
+    key.current().map(|material| material.id.clone()).unwrap_or_default()
+}
+
+fn ciphertext_header(key: &KeyRecord) -> Result<Vec<u8>, KmsError> {
+    let malformed = || KmsError::Unavailable(format!("{}: its id or material id has a wrong form", key.id));
+    let mut out = vec![CIPHERTEXT_VERSION, u8::try_from(key.id.len()).map_err(|_| malformed())?];
+    out.extend_from_slice(key.id.as_bytes());
+    let material = hex::decode(current(key)).ok().filter(|id| id.len() == 32).ok_or_else(malformed)?;
+    out.extend_from_slice(&material);
+    Ok(out)
+}
+
+fn arn_of(envelope: &Envelope) -> Result<KeyArn, KmsError> {
+    envelope.header.key_arn.parse().map_err(|_| KmsError::InvalidCiphertext)
+}
+
+fn with_arn<'a>(context: &'a [(String, String)], arn: &'a str) -> Vec<(&'a str, &'a str)> {
+    context.iter().map(|(key, value)| (key.as_str(), value.as_str())).chain([(ARN_CONTEXT, arn)]).collect()
+}
+
+fn data_key(bytes: &[u8]) -> Result<DataKey, KmsError> {
+    Ok(DataKey::from_bytes(bytes.try_into().map_err(|_| KmsError::InvalidCiphertext)?))
+}
+
+fn object_key(bucket_key: &[u8; 32], salt: &[u8; 32], binding: &[u8; 32]) -> DataKey {
+    let mut key = [0; 32];
+    hkdf(bucket_key, salt, &[b"tresor/v1/bucket-key", binding], &mut key);
+    DataKey::from_bytes(key)
+}
+
+fn requester(caller: &Caller) -> Vec<u8> {
+    caller.principal.arn().unwrap_or_default().into_bytes()
+}
+
+fn slot(pieces: &[&[u8]]) -> [u8; 32] {
+    let mut all = Vec::new();
+    for piece in pieces {
+        all.extend_from_slice(&(piece.len() as u32).to_be_bytes());
+        all.extend_from_slice(piece);
+    }
+    tresor_digest::sha256(&all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backend::SoftwareKeys,
+        domain::{Domain, RootKey, tests::Counting},
+        key::{AliasRecord, KeyState},
+        traits::{ErasureSecrets, KeyStore, KeyStoreError},
+    };
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use tresor_model::{BucketId, Clock, Principal, Timestamp, WriteId};
+
+    #[derive(Debug, Default)]
+    struct Nowhere;
+    #[async_trait::async_trait]
+    impl KeyStore for Nowhere {
+        async fn load(&self) -> Result<(Vec<KeyRecord>, Vec<AliasRecord>), KeyStoreError> {
+            Ok((Vec::new(), Vec::new()))
+        }
+        async fn put_key(&self, _: &KeyRecord) -> Result<(), KeyStoreError> {
+            Ok(())
+        }
+        async fn put_alias(&self, _: &AliasRecord) -> Result<(), KeyStoreError> {
+            Ok(())
+        }
+    }
+    #[derive(Debug)]
+    struct OneSecret;
+    impl ErasureSecrets for OneSecret {
+        fn get(&self, _: &str) -> std::io::Result<Option<Zeroizing<[u8; 32]>>> {
+            Ok(Some(Zeroizing::new([4; 32])))
+        }
+        fn put(&self, _: &str, _: &[u8; 32]) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    #[derive(Debug, Default)]
+    struct Set(AtomicU64);
+    impl Clock for Set {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    async fn ring() -> (KeyRing, Arc<Set>) {
+        let entropy = Arc::new(Counting::default());
+        let (domain, _) = Domain::create(&RootKey::generate(&*entropy), [1; 16], &*entropy);
+        let backend = Arc::new(SoftwareKeys::new(&domain, Arc::new(OneSecret), entropy.clone()));
+        let clock = Arc::new(Set::default());
+        let ring = KeyRing::open(&domain, Arc::new(Nowhere), backend, "us-east-1", clock.clone(), entropy).await.unwrap();
+        (ring, clock)
+    }
+    fn caller() -> Caller {
+        let account: AccountId = "111122223333".parse().unwrap();
+        Caller { principal: Principal::Root { account }, access_key_id: None, secure_transport: true }
+    }
+    fn binding(key: &str) -> Binding {
+        Binding { bucket: BucketId::from_bytes([1; 16]), key: key.parse().unwrap(), write: WriteId::from_bytes([2; 16]) }
+    }
+    fn place(account: &AccountId) -> ObjectPlace<'_> {
+        ObjectPlace { region: "us-east-1", bucket_arn: "arn:aws:s3:::b".into(), object_arn: "arn:aws:s3:::b/k".into(), owner: account }
+    }
+
+    #[tokio::test]
+    async fn what_is_issued_is_recovered_in_its_place_and_nowhere_else() {
+        let (ring, _) = ring().await;
+        let caller = caller();
+        let account = caller.account().unwrap();
+        let key = ring.create_key(account, "").await.unwrap();
+        let arn = ring.arn(account, &key.id).unwrap();
+        let context = vec![("a".to_owned(), "b".to_owned())];
+        let customer = CustomerKey::from_bytes([5; 32]);
+        let sources = || {
+            vec![
+                KeySource::S3Managed,
+                KeySource::Kms { key: arn.clone(), context: context.clone(), bucket_key: false },
+                KeySource::Kms { key: arn.clone(), context: Vec::new(), bucket_key: true },
+                KeySource::Dsse { key: arn.clone(), context: Vec::new() },
+                KeySource::Customer(customer.clone()),
+            ]
+        };
+        for source in sources() {
+            let what = format!("{source:?}");
+            let here = binding("k");
+            let issued = ring.issue(&caller, source, &here, &place(account)).await.unwrap();
+            let open = async |envelope: &Envelope, at: &Binding| {
+                ring.recover(&caller, envelope, at, &place(account), Some(customer.clone())).await.is_ok()
+            };
+            assert!(open(&issued.envelope, &here).await, "{what}");
+            assert!(!open(&issued.envelope, &binding("other")).await, "{what} elsewhere");
+            let moved = Binding { bucket: BucketId::from_bytes([9; 16]), ..here.clone() };
+            assert!(!open(&issued.envelope, &moved).await, "{what} in another bucket");
+            let later = Binding { write: WriteId::from_bytes([9; 16]), ..here.clone() };
+            assert!(!open(&issued.envelope, &later).await, "{what} under another write");
+            for n in 0..issued.envelope.wrapped.len() {
+                let mut broken = issued.envelope.clone();
+                broken.wrapped[n] ^= 1;
+                assert!(!open(&broken, &here).await, "{what} with byte {n} changed");
+            }
+            let mut foreign = issued.envelope.clone();
+            foreign.context.push(("x".into(), "y".into()));
+            let kms = !issued.envelope.header.key_arn.is_empty();
+            assert_eq!(open(&foreign, &here).await, !kms, "{what} with another context");
+        }
+    }
+
+    #[tokio::test]
+    async fn bucket_keys_are_shared_for_a_while_and_states_are_judged_every_time() {
+        let (ring, clock) = ring().await;
+        let caller = caller();
+        let account = caller.account().unwrap();
+        let key = ring.create_key(account, "").await.unwrap();
+        let arn = ring.arn(account, &key.id).unwrap();
+        let issue = async || {
+            let source = KeySource::Kms { key: arn.clone(), context: Vec::new(), bucket_key: true };
+            ring.issue(&caller, source, &binding("k"), &place(account)).await
+        };
+        let (first, second) = (issue().await.unwrap(), issue().await.unwrap());
+        assert_eq!(first.envelope.wrapped, second.envelope.wrapped);
+        assert_ne!(first.envelope.bucket_key_salt, second.envelope.bucket_key_salt);
+        ring.rotate(&arn).await.unwrap();
+        assert_ne!(issue().await.unwrap().material_id, first.material_id);
+        ring.set_state(&arn, KeyState::Disabled).await.unwrap();
+        assert!(matches!(issue().await, Err(KmsError::Disabled(_))));
+        let recovered = ring.recover(&caller, &first.envelope, &binding("k"), &place(account), None).await;
+        assert!(matches!(recovered, Err(KmsError::Disabled(_))));
+        ring.set_state(&arn, KeyState::Enabled).await.unwrap();
+        let fresh = issue().await.unwrap().envelope.wrapped;
+        clock.0.store(6 * 60 * 1000, Ordering::Relaxed);
+        assert_ne!(issue().await.unwrap().envelope.wrapped, fresh);
+        assert!(ring.recover(&caller, &first.envelope, &binding("k"), &place(account), None).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn names_resolve_as_aws_words_them() {
+        let (ring, _) = ring().await;
+        let caller = caller();
+        let account = caller.account().unwrap();
+        ring.declare(account, "11111111-2222-3333-4444-555555555555", Some("alias/test")).await.unwrap();
+        let arn = "arn:aws:kms:us-east-1:111122223333:key/11111111-2222-3333-4444-555555555555";
+        for name in ["alias/test", "11111111-2222-3333-4444-555555555555", arn, "arn:aws:kms:us-east-1:111122223333:alias/test"] {
+            assert_eq!(ring.resolve(&caller, Some(name)).await.unwrap().as_str(), arn, "{name}");
+        }
+        let text = async |name: &str| ring.resolve(&caller, Some(name)).await.unwrap_err().to_string();
+        assert_eq!(text("fake-key-id").await, "Invalid keyId 'fake-key-id'");
+        assert_eq!(
+            text("99999999-2222-3333-4444-555555555555").await,
+            "Key 'arn:aws:kms:us-east-1:111122223333:key/99999999-2222-3333-4444-555555555555' does not exist"
+        );
+        assert_eq!(text("arn:aws:kms:eu-west-1:111122223333:key/x").await, "Invalid arn eu-west-1");
+        let default = ring.resolve(&caller, None).await.unwrap();
+        assert_eq!(ring.resolve(&caller, Some("alias/aws/s3")).await.unwrap(), default);
+        assert_eq!(ring.describe(&default).unwrap().description, S3_DESCRIPTION_FOR_TEST);
+    }
+    const S3_DESCRIPTION_FOR_TEST: &str = "Default key that protects my S3 objects when no other key is defined";
+}

@@ -1,0 +1,18 @@
+//! The nouns of Tresor. Every type here is a value that has been checked once, at the edge, and owns what it holds.
+//! This crate must never do anything: no I/O, no clock of its own, no randomness of its own, no logging.
+
+mod checksum;
+mod ident;
+mod names;
+mod principal;
+mod range;
+mod tags;
+mod time;
+
+pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType, ETag};
+pub use ident::{BucketId, UploadId, VersionId, WriteId};
+pub use names::{BucketName, InvalidName, ObjectKey};
+pub use principal::{AccountId, Caller, KeyArn, PARTITION, Principal};
+pub use range::ByteRange;
+pub use tags::{InvalidTags, TagSet};
+pub use time::{Clock, Entropy, Timestamp};

@@ -1,0 +1,131 @@
+//! From a configuration to working components: the only place that names a backend.
+
+use crate::{
+    config::Config,
+    credentials, files,
+    machine::{Secrets, SystemClock, SystemEntropy},
+    root_key::{self, Asked},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tresor_identity::Directory;
+use tresor_kms::{Domain, DomainHeader, KeyRing, SoftwareKeys};
+use tresor_model::{AccountId, Clock, Entropy};
+use tresor_records::KeyRecords;
+use tresor_storage::{IndexRoot, MetaStore, Store, StoreKeys};
+use tresor_storage_fs::{ErasureFiles, FsBlobs};
+use tresor_storage_rocksdb::RocksMeta;
+
+/// What a server and a command are made of.
+pub struct Parts {
+    pub store: Store,
+    pub keys: Arc<KeyRing>,
+    pub directory: Arc<Directory>,
+    /// The account of commands that name none.
+    pub first_account: AccountId,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    /// Held as long as the parts are: nobody else opens the directory.
+    _lock: File,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    #[error("the data directory {0} is in use by another tresor")]
+    InUse(PathBuf),
+    #[error("the data directory {0} cannot be used: {1}")]
+    DataDir(PathBuf, io::Error),
+    #[error("the store's header {0} is damaged")]
+    Header(PathBuf),
+    #[error(transparent)]
+    RootKey(#[from] root_key::RootKeyError),
+    #[error(transparent)]
+    WrongRootKey(#[from] tresor_kms::WrongRootKey),
+    #[error(transparent)]
+    Credentials(#[from] credentials::CredentialsError),
+    #[error("the metadata cannot be opened: {0}")]
+    Meta(#[from] tresor_storage::MetaError),
+    #[error("KMS keys cannot be opened: {0}")]
+    Kms(#[from] tresor_kms::KmsError),
+    #[error("the configuration names {0:?}, which is not an account id")]
+    Account(String),
+}
+
+const HEADER: &str = "store.tresor";
+
+/// Opens the store of a data directory, or makes it. Errors: `AssembleError`.
+pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<Parts, AssembleError> {
+    let data = &config.data_dir;
+    let unusable = |error: io::Error| AssembleError::DataDir(data.clone(), error);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(unusable)?;
+    let lock = File::create(data.join("lock")).map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(AssembleError::InUse(data.clone())),
+        Err(TryLockError::Error(error)) => return Err(unusable(error)),
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+    let domain = open_domain(config, dev, secrets, &*entropy)?;
+    let directory = Arc::new(credentials::directory(config, data, secrets, &*entropy)?);
+    let account = |id: &str| id.parse::<AccountId>().map_err(|_| AssembleError::Account(id.to_owned()));
+    let first_account = match config.account.first() {
+        Some(declared) => account(&declared.id)?,
+        None => directory.accounts().next().map(|account| account.id.clone()).ok_or_else(|| AssembleError::Account(String::new()))?,
+    };
+    let bar = ProgressBar::new_spinner().with_message("opening the metadata");
+    bar.set_style(ProgressStyle::default_spinner());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let meta: Arc<dyn MetaStore> = Arc::new(RocksMeta::open(&data.join("meta"))?);
+    bar.finish_and_clear();
+    let blobs = Arc::new(FsBlobs::open(&data.join("blobs")).map_err(unusable)?);
+    let erasure = Arc::new(ErasureFiles::open(&data.join("erasure")).map_err(unusable)?);
+    let store_keys = StoreKeys { records: domain.record_key(), index: IndexRoot::new(*domain.index_root()) };
+    let store = Store::new(Arc::clone(&meta), blobs, store_keys, Arc::clone(&clock), Arc::clone(&entropy));
+    let backend = Arc::new(SoftwareKeys::new(&domain, erasure, Arc::clone(&entropy)));
+    let records = Arc::new(KeyRecords::new(meta, domain.record_key()));
+    let ring = KeyRing::open(&domain, records, backend, &config.region, Arc::clone(&clock), Arc::clone(&entropy)).await?;
+    for key in &config.kms.key {
+        ring.declare(&account(&key.account)?, &key.id, key.alias.as_deref()).await?;
+    }
+    Ok(Parts { store, keys: Arc::new(ring), directory, first_account, clock, entropy, _lock: lock })
+}
+
+/// The domain key by the store's header; a new store gets both.
+fn open_domain(config: &Config, dev: bool, secrets: &Secrets, entropy: &dyn Entropy) -> Result<Domain, AssembleError> {
+    let path = config.data_dir.join(HEADER);
+    let unusable = |error: io::Error| AssembleError::DataDir(config.data_dir.clone(), error);
+    let header: Option<DomainHeader> = match fs::read(&path) {
+        Ok(bytes) => Some(minicbor::decode(&bytes).map_err(|_| AssembleError::Header(path.clone()))?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(unusable(error)),
+    };
+    if header.is_none() && holds_data(&config.data_dir) {
+        return Err(AssembleError::Header(path));
+    }
+    let mut fresh = [0; 16];
+    entropy.fill(&mut fresh);
+    let store = header.as_ref().map_or(fresh, |header| header.store);
+    let asked =
+        Asked { settings: &config.root_key, dev, data_dir: &config.data_dir, store: &store, new_store: header.is_none() };
+    let root = root_key::obtain(&asked, secrets, entropy)?;
+    if let Some(header) = header {
+        return Ok(Domain::open(&root, &header)?);
+    }
+    let (domain, header) = Domain::create(&root, store, entropy);
+    let bytes = minicbor::to_vec(&header).unwrap_or_default();
+    files::replace(&path, &bytes).map_err(unusable)?;
+    Ok(domain)
+}
+
+/// A directory with metadata but no header is a store whose header was lost: it must not get a new key.
+fn holds_data(data: &Path) -> bool {
+    data.join("meta").exists()
+}

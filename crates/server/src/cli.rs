@@ -1,0 +1,175 @@
+//! Flags and subcommands.
+
+use crate::{
+    assemble::assemble,
+    commands::{self, Command, KeyAction},
+    config::{Config, LogFormat, Provider},
+    control,
+    machine::Secrets,
+    operations, serve,
+};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use tracing_subscriber::EnvFilter;
+
+#[derive(Parser)]
+#[command(name = "tresor", version, about = "An S3-compatible object store whose server-side encryption is real.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Sub,
+}
+
+#[derive(Args, Clone, Default)]
+struct Place {
+    /// The configuration file (TOML).
+    #[arg(long, global = true, env = "TRESOR_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where the data lies.
+    #[arg(long, global = true)]
+    data_dir: Option<PathBuf>,
+    /// The file that holds the root key; outside of the data directory.
+    #[arg(long, global = true)]
+    root_key_file: Option<PathBuf>,
+    /// For development: SSE-C and SSE-KMS over HTTP, generated root key, CA and certificate. Loopback only.
+    #[arg(long, global = true)]
+    dev: bool,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// Runs the server.
+    Serve {
+        #[command(flatten)]
+        place: Place,
+        /// Where HTTP is answered: ADDRESS:PORT.
+        #[arg(long)]
+        listen: Option<String>,
+        /// Where HTTPS is answered.
+        #[arg(long)]
+        tls_listen: Option<String>,
+        /// Where /live and /ready are answered.
+        #[arg(long)]
+        admin_listen: Option<String>,
+    },
+    /// Works on the configuration.
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Prints the operations of S3 and which of them answer.
+    Operations {
+        #[arg(long)]
+        json: bool,
+        #[arg(long, conflicts_with = "json")]
+        markdown: bool,
+    },
+    /// Works on KMS keys.
+    Keys {
+        #[command(flatten)]
+        place: Place,
+        /// The account whose keys are meant; the first declared one if it is not said.
+        #[arg(long, global = true)]
+        account: Option<String>,
+        #[command(subcommand)]
+        action: KeyAction,
+    },
+    /// Shows what lies beside an object's ciphertext.
+    Inspect {
+        #[command(flatten)]
+        place: Place,
+        bucket: String,
+        key: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigAction {
+    /// Reads the configuration and says what is wrong with it.
+    Check {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+type BoxError = Box<dyn std::error::Error>;
+
+/// Runs what the command line says.
+pub fn run(secrets: Secrets) -> Result<(), BoxError> {
+    match Cli::parse().command {
+        Sub::Serve { place, listen, tls_listen, admin_listen } => {
+            let mut config = load(&place)?;
+            if let Some(listen) = listen {
+                config.server.listen = listen;
+            }
+            if tls_listen.is_some() {
+                config.server.tls_listen = tls_listen;
+            }
+            if let Some(admin_listen) = admin_listen {
+                config.server.admin_listen = admin_listen;
+            }
+            start_log(&config)?;
+            Ok(runtime()?.block_on(serve::serve(config, place.dev, secrets))?)
+        }
+        Sub::Config { action: ConfigAction::Check { place } } => {
+            let config = load(&place)?;
+            println!("the configuration is valid: {} accounts, {} KMS keys", config.account.len(), config.kms.key.len());
+            Ok(())
+        }
+        Sub::Operations { json: true, .. } => print(&operations::json()),
+        Sub::Operations { markdown: true, .. } => print(&operations::markdown()),
+        Sub::Operations { .. } => {
+            for row in tresor_gateway::operations() {
+                println!("{} {}", if row.implemented { "answers" } else { "  501  " }, row.name);
+            }
+            Ok(())
+        }
+        Sub::Keys { place, account, action } => command(&place, Command::Keys { account, action }, &secrets),
+        Sub::Inspect { place, bucket, key } => command(&place, Command::Inspect { bucket, key }, &secrets),
+    }
+}
+
+fn print(text: &str) -> Result<(), BoxError> {
+    println!("{}", text.trim_end());
+    Ok(())
+}
+
+fn load(place: &Place) -> Result<Config, BoxError> {
+    let mut config = Config::load(place.config.as_deref(), |name| std::env::var(name).ok())?;
+    if let Some(data_dir) = &place.data_dir {
+        config.data_dir.clone_from(data_dir);
+    }
+    if let Some(path) = &place.root_key_file {
+        config.root_key.provider = Some(Provider::File);
+        config.root_key.path = Some(path.clone());
+    }
+    Ok(config)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn start_log(config: &Config) -> Result<(), BoxError> {
+    let filter: EnvFilter = config.log.filter.parse()?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// By the server that runs on the directory, or here when none does.
+fn command(place: &Place, command: Command, secrets: &Secrets) -> Result<(), BoxError> {
+    let config = load(place)?;
+    let answer = runtime()?.block_on(async {
+        match control::send(&config.data_dir, &command).await? {
+            Some(answer) => Ok::<_, BoxError>(answer),
+            None => {
+                let parts = assemble(&config, place.dev, secrets).await?;
+                Ok(commands::run(&parts, command).await)
+            }
+        }
+    })?;
+    print(&serde_json::to_string_pretty(&answer?)?)
+}

@@ -1,0 +1,142 @@
+//! Commands that touch data, run by the server that holds the directory, or by the command line when none runs.
+
+use crate::assemble::Parts;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tresor_kms::{KeyRecord, KeyState, KmsError};
+use tresor_model::{AccountId, BucketName, Caller, KeyArn, ObjectKey, Principal};
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Command {
+    Keys { account: Option<String>, action: KeyAction },
+    Inspect { bucket: String, key: String },
+}
+
+#[derive(Debug, Serialize, Deserialize, clap::Subcommand)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyAction {
+    /// Makes a key with new material.
+    Create {
+        #[arg(long, default_value = "")]
+        description: String,
+        /// An alias for it: alias/NAME.
+        #[arg(long)]
+        alias: Option<String>,
+    },
+    /// Lists the keys of the account.
+    List,
+    /// Shows one key, by id, ARN or alias.
+    Describe { key: String },
+    /// Refuses every use of a key, for writing and for reading.
+    Disable { key: String },
+    Enable { key: String },
+    /// Makes new material; what older material encrypted stays readable.
+    Rotate { key: String },
+    /// Gives a key a name: alias/NAME.
+    Alias { key: String, alias: String },
+}
+
+/// What a command answers: JSON, or why it failed.
+pub async fn run(parts: &Parts, command: Command) -> Result<Value, String> {
+    match command {
+        Command::Keys { account, action } => keys(parts, account, action).await,
+        Command::Inspect { bucket, key } => inspect(parts, &bucket, &key).await,
+    }
+}
+
+async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Result<Value, String> {
+    let account: AccountId = match account {
+        Some(id) => id.parse().map_err(|_| format!("{id:?} is not an account id"))?,
+        None => parts.first_account.clone(),
+    };
+    let ring = &parts.keys;
+    let caller = Caller { principal: Principal::Root { account: account.clone() }, access_key_id: None, secure_transport: true };
+    let text = |error: KmsError| error.to_string();
+    let find = async |name: &str| ring.resolve(&caller, Some(name)).await.map_err(text);
+    match action {
+        KeyAction::List => {
+            let all = ring.list(&account);
+            all.iter().map(|(key, aliases)| shown(parts, key, aliases)).collect::<Result<Vec<_>, _>>().map(Value::from)
+        }
+        KeyAction::Create { description, alias } => {
+            let key = ring.create_key(&account, &description).await.map_err(text)?;
+            if let Some(alias) = &alias {
+                ring.create_alias(&ring.arn(&account, &key.id).map_err(text)?, alias).await.map_err(text)?;
+            }
+            described(parts, &key)
+        }
+        KeyAction::Describe { key } => {
+            let arn = find(&key).await?;
+            described(parts, &ring.describe(&arn).map_err(text)?)
+        }
+        KeyAction::Disable { key } => described(parts, &set_state(parts, &find(&key).await?, KeyState::Disabled).await?),
+        KeyAction::Enable { key } => described(parts, &set_state(parts, &find(&key).await?, KeyState::Enabled).await?),
+        KeyAction::Rotate { key } => described(parts, &ring.rotate(&find(&key).await?).await.map_err(text)?),
+        KeyAction::Alias { key, alias } => {
+            let arn = find(&key).await?;
+            ring.create_alias(&arn, &alias).await.map_err(text)?;
+            described(parts, &ring.describe(&arn).map_err(text)?)
+        }
+    }
+}
+
+async fn set_state(parts: &Parts, arn: &KeyArn, state: KeyState) -> Result<std::sync::Arc<KeyRecord>, String> {
+    parts.keys.set_state(arn, state).await.map_err(|error| error.to_string())
+}
+
+fn described(parts: &Parts, key: &std::sync::Arc<KeyRecord>) -> Result<Value, String> {
+    let all = parts.keys.list(&key.account);
+    let aliases = all.into_iter().find(|(found, _)| found.id == key.id).map(|(_, aliases)| aliases).unwrap_or_default();
+    shown(parts, key, &aliases)
+}
+
+/// By the names of KMS's KeyMetadata.
+fn shown(parts: &Parts, key: &KeyRecord, aliases: &[String]) -> Result<Value, String> {
+    let arn = parts.keys.arn(&key.account, &key.id).map_err(|error| error.to_string())?;
+    Ok(json!({
+        "KeyId": key.id,
+        "Arn": arn.as_str(),
+        "AWSAccountId": key.account.as_str(),
+        "Description": key.description,
+        "KeyManager": key.manager.name(),
+        "KeyState": key.state.name(),
+        "CreationDate": key.created.iso8601(),
+        "CurrentKeyMaterialId": key.current().map(|material| material.id.clone()),
+        "KeyMaterials": key.materials.len(),
+        "Aliases": aliases,
+    }))
+}
+
+/// What lies beside an object's ciphertext: nothing of it is secret.
+async fn inspect(parts: &Parts, bucket: &str, key: &str) -> Result<Value, String> {
+    let name: BucketName = bucket.parse().map_err(|_| format!("{bucket:?} is not a bucket name"))?;
+    let key: ObjectKey = key.parse().map_err(|_| format!("{key:?} is not an object key"))?;
+    let text = |error: tresor_storage::StoreError| error.to_string();
+    let bucket = parts.store.bucket(&name).await.map_err(text)?.ok_or("no such bucket")?;
+    let version = parts.store.version(&bucket, &key, None).await.map_err(text)?.ok_or("no such key")?;
+    let envelope = &version.envelope;
+    Ok(json!({
+        "bucket": name.as_str(),
+        "bucket_id": bucket.id.to_string(),
+        "key": key.as_str(),
+        "write_id": version.write.to_string(),
+        "size": version.size,
+        "etag": version.etag.to_string(),
+        "body": version.body_place(&bucket),
+        "envelope": {
+            "mode": format!("{:?}", envelope.header.mode),
+            "algorithm": if envelope.header.layers() == 2 { "AES-256-GCM, two layers" } else { "AES-256-GCM" },
+            "chunk_bytes": envelope.header.chunk(),
+            "kms_key": envelope.header.key_arn,
+            "header_hash": hex::encode(envelope.header.hash()),
+            "wrapped_data_key": hex::encode(&envelope.wrapped),
+            "outer_wrapped_data_key": envelope.outer_wrapped.as_ref().map(hex::encode),
+            "bucket_key_salt": envelope.bucket_key_salt.map(hex::encode),
+            "customer_key_check": envelope.customer.as_ref().map(|check| hex::encode(check.check)),
+            "encryption_context": envelope.context,
+            "commitment": hex::encode(envelope.commitment),
+        },
+        "user_metadata": version.meta.user,
+    }))
+}

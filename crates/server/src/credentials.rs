@@ -1,0 +1,90 @@
+//! Accounts, users and the root access key: from the configuration, the environment, or a credentials file that is made once.
+
+use crate::{config::Config, files, machine::Secrets};
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use std::{io, path::Path};
+use tresor_identity::{Account, Credential, Directory, DirectoryError, SecretAccessKey};
+use tresor_model::{AccountId, Entropy, Principal};
+
+/// The account of a server that declares none.
+const DEFAULT_ACCOUNT: &str = "000000000000";
+
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error("the credentials file {0} cannot be used: {1}")]
+    File(String, io::Error),
+    #[error("an account id is malformed")]
+    Account,
+}
+
+/// Errors: TwoSecrets, TwoAccounts, File.
+pub fn directory(config: &Config, data_dir: &Path, secrets: &Secrets, entropy: &dyn Entropy) -> Result<Directory, CredentialsError> {
+    let mut directory = Directory::default();
+    let mut ids: Vec<AccountId> = Vec::new();
+    for declared in &config.account {
+        let id: AccountId = declared.id.parse().map_err(|_| CredentialsError::Account)?;
+        directory.add_account(Account {
+            name: declared.name.clone().unwrap_or_else(|| declared.id.clone()),
+            canonical_id: declared.canonical_id.clone().unwrap_or_else(|| Account::derived_canonical_id(&id)),
+            email: declared.email.clone(),
+            id: id.clone(),
+        })?;
+        if let (Some(key), Some(secret)) = (&declared.access_key_id, &declared.secret_access_key) {
+            let principal = Principal::Root { account: id.clone() };
+            directory.add_credential(key, Credential { principal, secret: SecretAccessKey::new(secret.as_str()) })?;
+        }
+        for user in &declared.user {
+            let principal = Principal::User { account: id.clone(), name: user.name.clone() };
+            let secret = SecretAccessKey::new(user.secret_access_key.as_str());
+            directory.add_credential(&user.access_key_id, Credential { principal, secret })?;
+        }
+        ids.push(id);
+    }
+    if ids.is_empty() {
+        let id: AccountId = DEFAULT_ACCOUNT.parse().map_err(|_| CredentialsError::Account)?;
+        let canonical_id = Account::derived_canonical_id(&id);
+        directory.add_account(Account { name: "root".into(), canonical_id, email: None, id: id.clone() })?;
+        ids.push(id);
+    }
+    let (key, secret) = match &secrets.access_key {
+        Some((key, secret)) => (key.clone(), secret.clone()),
+        None => stored(&data_dir.join("credentials"), entropy)?,
+    };
+    let bearer = config.account.iter().position(|account| account.access_key_id.as_ref() == Some(&key));
+    let account = ids[bearer.unwrap_or(0)].clone();
+    directory.add_credential(&key, Credential { principal: Principal::Root { account }, secret })?;
+    Ok(directory)
+}
+
+/// The access key of the credentials file, which is made if it is not there.
+fn stored(path: &Path, entropy: &dyn Entropy) -> Result<(String, SecretAccessKey), CredentialsError> {
+    let failed = |error| CredentialsError::File(path.display().to_string(), error);
+    match files::read_private(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let value = |name: &str| {
+                text.lines().find_map(|line| {
+                    let (key, value) = line.split_once('=')?;
+                    (key.trim() == name).then(|| value.trim().to_owned())
+                })
+            };
+            let pair = value("aws_access_key_id").zip(value("aws_secret_access_key").map(SecretAccessKey::new));
+            return pair.ok_or_else(|| failed(io::Error::new(io::ErrorKind::InvalidData, "it names no access key")));
+        }
+    }
+    let mut random = [0; 46];
+    entropy.fill(&mut random);
+    // Twenty characters as AWS makes them; the secret has forty.
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let key: String = random[..16].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
+    let key = format!("AKIA{key}");
+    let secret = zeroize::Zeroizing::new(STANDARD_NO_PAD.encode(&random[16..]));
+    let text = zeroize::Zeroizing::new(format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = {}\n", &*secret));
+    files::create_private(path, text.as_bytes()).map_err(failed)?;
+    tracing::info!(path = %path.display(), "made a root access key; AWS_SHARED_CREDENTIALS_FILE can name this file");
+    Ok((key, SecretAccessKey::new(secret.as_str())))
+}

@@ -1,0 +1,28 @@
+//! The `tresor` binary: flags, configuration, assembly, and commands. Must never hold logic that another crate needs.
+
+mod assemble;
+mod cli;
+mod commands;
+mod config;
+mod control;
+mod credentials;
+mod files;
+mod machine;
+mod operations;
+mod root_key;
+mod serve;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Before any thread exists: the secrets of the environment are taken out of it.
+    let secrets = machine::take_secrets();
+    machine::forbid_core_dumps();
+    match cli::run(secrets) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tresor: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! `tresor serve`: listeners, the development CA, signals, drain.
+
+use crate::{
+    assemble::{AssembleError, assemble},
+    config::Config,
+    control, files,
+    machine::Secrets,
+};
+use serde_json::json;
+use std::{
+    fs, io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tresor_front::{
+    AuthSettings, Authenticator, DevCa, Front, FrontSettings, Health, Listener, TlsError, TrustedProxies, serve_admin, tls_from_pem,
+};
+use tresor_gateway::{Gateway, GatewaySettings};
+use zeroize::Zeroizing;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    #[error("{0:?} is not an address to listen on: {1}")]
+    Address(String, String),
+    #[error("--dev listens on loopback only, not on {0}")]
+    NotLoopback(SocketAddr),
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    #[error("tls_listen needs tls_certificate and tls_key, or --dev")]
+    NoCertificate,
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Proxy(#[from] tresor_front::InvalidProxy),
+    #[error("{0}: {1}")]
+    File(String, io::Error),
+}
+
+/// Where the development CA listens when nothing else is said.
+const DEV_TLS: &str = "127.0.0.1:9443";
+/// Connections that wait in the kernel.
+const BACKLOG: u32 = 1024;
+
+async fn address(text: &str, dev: bool) -> Result<SocketAddr, ServeError> {
+    let unreadable = |why: String| ServeError::Address(text.to_owned(), why);
+    let mut found = tokio::net::lookup_host(text).await.map_err(|error| unreadable(error.to_string()))?;
+    let address = found.next().ok_or_else(|| unreadable("it has no address".into()))?;
+    if dev && !address.ip().is_loopback() {
+        return Err(ServeError::NotLoopback(address));
+    }
+    Ok(address)
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bind().map_err(|error| ServeError::Listen(address, error))
+}
+
+fn bound(listener: &TcpListener) -> String {
+    listener.local_addr().map(|address| address.to_string()).unwrap_or_default()
+}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<(), ServeError> {
+    if dev && config.server.tls_listen.is_none() {
+        config.server.tls_listen = Some(DEV_TLS.into());
+    }
+    let http = address(&config.server.listen, dev).await?;
+    let https = match &config.server.tls_listen {
+        Some(text) => Some(address(text, dev).await?),
+        None => None,
+    };
+    let admin = address(&config.server.admin_listen, dev).await?;
+    let proxies = TrustedProxies::new(&config.server.trusted_proxies, dev)?;
+    let parts = Arc::new(assemble(&config, dev, &secrets).await?);
+    drop(secrets);
+    if dev {
+        tracing::warn!("development mode: SSE-C and SSE-KMS are taken over plain HTTP; never use it for real data");
+    }
+
+    let health = Arc::new(Health::default());
+    let admin = listen(admin)?;
+    let mut endpoints = json!({ "admin": format!("http://{}", bound(&admin)), "https": null, "ca": null, "pid": std::process::id() });
+    let probes = tokio::spawn(serve_admin(admin, Arc::clone(&health)));
+    let mut listeners = vec![Listener { tcp: listen(http)?, tls: None }];
+    endpoints["http"] = format!("http://{}", bound(&listeners[0].tcp)).into();
+    if let Some(https) = https {
+        let tls = match (&config.server.tls_certificate, &config.server.tls_key) {
+            (Some(certificate), Some(key)) => {
+                let chain = fs::read(certificate).map_err(|error| ServeError::File(certificate.display().to_string(), error))?;
+                let key = files::read_private(key).map_err(|error| ServeError::File(key.display().to_string(), error))?;
+                tls_from_pem(&chain, &key)?
+            }
+            _ if dev => {
+                endpoints["ca"] = config.data_dir.join("tls/ca.pem").display().to_string().into();
+                development_ca(&config.data_dir)?.issue(match https.ip() {
+                    ip if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+                    ip => ip,
+                })?
+            }
+            _ => return Err(ServeError::NoCertificate),
+        };
+        let tcp = listen(https)?;
+        endpoints["https"] = format!("https://{}", bound(&tcp)).into();
+        listeners.push(Listener { tcp, tls: Some(tls) });
+    }
+
+    let settings = GatewaySettings {
+        region: config.region.clone(),
+        virtual_host_domains: config.s3.virtual_host_domains.clone(),
+        block_sse_c: config.s3.block_sse_c,
+    };
+    let gateway = Gateway::new(
+        settings,
+        Arc::new(parts.store.clone()),
+        Arc::clone(&parts.keys),
+        Arc::clone(&parts.directory),
+        Arc::clone(&parts.clock),
+        Arc::clone(&parts.entropy),
+    );
+    let auth = AuthSettings { sigv2: config.auth.sigv2, virtual_host_domains: config.s3.virtual_host_domains.clone() };
+    let front = Arc::new(Front {
+        settings: FrontSettings {
+            max_connections: config.server.max_connections,
+            drain: Duration::from_secs(config.server.drain_seconds),
+        },
+        proxies,
+        authenticator: Authenticator::new(auth, Arc::clone(&parts.directory), Arc::clone(&parts.clock)),
+        services: vec![Arc::new(gateway)],
+        entropy: Arc::clone(&parts.entropy),
+    });
+    let socket = control::listen(&config.data_dir).map_err(|error| ServeError::File("the control socket".into(), error))?;
+    let commands = tokio::spawn(control::serve(socket, Arc::clone(&parts)));
+    let tending = tokio::spawn(parts.store.clone().tend());
+
+    let (stop, stopped) = watch::channel(false);
+    let signals = tokio::spawn(async move {
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            }
+            _ => tracing::error!("signals cannot be received; the server stops"),
+        }
+        tracing::info!("stopping: requests in progress may end");
+        stop.send_replace(true);
+    });
+    announce(&config.data_dir, &endpoints)?;
+    health.set_ready(true);
+    let mut draining = stopped.clone();
+    let not_ready = Arc::clone(&health);
+    let watcher = tokio::spawn(async move {
+        drop(draining.wait_for(|stop| *stop).await);
+        not_ready.set_ready(false);
+    });
+    front.serve(listeners, stopped).await;
+    for task in [probes, commands, tending, signals, watcher] {
+        task.abort();
+    }
+    drop(fs::remove_file(config.data_dir.join("endpoints.json")));
+    drop(fs::remove_file(control::path(&config.data_dir)));
+    Ok(())
+}
+
+/// Says where the server answers, to people in the log and to programs in `endpoints.json`.
+fn announce(data_dir: &Path, endpoints: &serde_json::Value) -> Result<(), ServeError> {
+    let path = data_dir.join("endpoints.json");
+    files::replace(&path, endpoints.to_string().as_bytes()).map_err(|error| ServeError::File(path.display().to_string(), error))?;
+    let text = |name: &str| endpoints[name].as_str().unwrap_or("-").to_owned();
+    tracing::info!(http = text("http"), https = text("https"), admin = text("admin"), ca = text("ca"), "ready");
+    Ok(())
+}
+
+/// The development CA of a data directory, made once.
+fn development_ca(data_dir: &Path) -> Result<DevCa, ServeError> {
+    let directory = data_dir.join("tls");
+    let failed = |error: io::Error| ServeError::File(directory.display().to_string(), error);
+    fs::create_dir_all(&directory).map_err(failed)?;
+    let (certificate, key) = (directory.join("ca.pem"), directory.join("ca.key"));
+    if certificate.exists() {
+        let key = files::read_private(&key).map_err(failed)?;
+        return Ok(DevCa {
+            certificate_pem: fs::read_to_string(&certificate).map_err(failed)?,
+            key_pem: Zeroizing::new(String::from_utf8_lossy(&key).into_owned()),
+        });
+    }
+    let ca = DevCa::generate()?;
+    // The key first: a certificate without its key would be found and fail.
+    files::replace(&key, ca.key_pem.as_bytes()).map_err(failed)?;
+    files::replace(&certificate, ca.certificate_pem.as_bytes()).map_err(failed)?;
+    Ok(ca)
+}

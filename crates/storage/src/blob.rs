@@ -1,0 +1,73 @@
+//! Write-once blobs, named by us and never by a user.
+
+use async_trait::async_trait;
+use std::{fmt, io, ops::Range, str::FromStr};
+use tresor_envelope::{BodyError, CipherStream, SealedBody};
+use tresor_model::{BucketId, Entropy};
+
+/// The name of one blob: bucket, write (or upload), part and a nonce, so that a part uploaded again has another name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobId {
+    pub bucket: BucketId,
+    /// The write id of a single PUT, or the upload id of a part.
+    pub owner: [u8; 16],
+    /// 0 for a single PUT.
+    pub part: u16,
+    pub nonce: [u8; 8],
+}
+
+impl BlobId {
+    pub fn fresh(bucket: BucketId, owner: [u8; 16], part: u16, entropy: &dyn Entropy) -> Self {
+        let mut nonce = [0; 8];
+        entropy.fill(&mut nonce);
+        Self { bucket, owner, part, nonce }
+    }
+}
+
+impl fmt::Display for BlobId {
+    /// 84 hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owner = hex::encode(self.owner);
+        write!(f, "{}{owner}{}{}", self.bucket, hex::encode(self.part.to_be_bytes()), hex::encode(self.nonce))
+    }
+}
+impl fmt::Debug for BlobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BlobId({self})")
+    }
+}
+
+impl FromStr for BlobId {
+    type Err = tresor_model::InvalidName;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 42];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| tresor_model::InvalidName)?;
+        let (bucket, rest) = bytes.split_first_chunk::<16>().ok_or(tresor_model::InvalidName)?;
+        let (owner, rest) = rest.split_first_chunk::<16>().ok_or(tresor_model::InvalidName)?;
+        let (part, rest) = rest.split_first_chunk::<2>().ok_or(tresor_model::InvalidName)?;
+        let nonce = rest.first_chunk::<8>().ok_or(tresor_model::InvalidName)?;
+        Ok(Self { bucket: BucketId::from_bytes(*bucket), owner: *owner, part: u16::from_be_bytes(*part), nonce: *nonce })
+    }
+}
+
+/// Why a blob could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error("a blob could not be written: {0}")]
+    Io(#[from] io::Error),
+}
+
+#[async_trait]
+pub trait BlobStore: Send + Sync + fmt::Debug {
+    /// Drains `body`. Durable and whole on return; after an error nothing of it can be read, though a remnant may be listed.
+    /// Returns the blob's length in bytes.
+    async fn write(&self, id: &BlobId, body: &mut SealedBody) -> Result<u64, BlobError>;
+    /// Errors: NotFound, UnexpectedEof for a range beyond the blob (at once or while streaming).
+    async fn read(&self, id: &BlobId, range: Range<u64>) -> io::Result<CipherStream>;
+    /// Removing what is not there succeeds.
+    async fn remove(&self, id: &BlobId) -> io::Result<()>;
+    /// Ids above `after`, ascending, at most `limit`.
+    async fn list(&self, after: Option<BlobId>, limit: usize) -> io::Result<Vec<BlobId>>;
+}

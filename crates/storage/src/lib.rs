@@ -1,0 +1,27 @@
+//! Buckets, objects, versions and uploads over two small traits, `MetaStore` and `BlobStore`. docs/format.md section "Rows"
+//! gives every stored row. Must never know HTTP, S3's error codes, or a backend.
+
+mod blob;
+mod buckets;
+pub mod conformance;
+mod error;
+mod garbage;
+mod listing;
+mod memory;
+mod meta;
+mod objects;
+mod record;
+mod rows;
+mod store;
+mod uploads;
+
+pub use blob::{BlobError, BlobId, BlobStore};
+pub use error::StoreError;
+pub use listing::{Listing, ListingQuery, UploadListing};
+pub use memory::{MemoryBlobs, MemoryMeta};
+pub use meta::{added, Batch, Expected, MetaError, MetaStore, Page, Partition, Scan, Write};
+pub use objects::{Deleted, EtagMatch, NewObject, Precondition};
+pub use record::{Bucket, ETagRule, ObjectMeta, PartRow, StoredChecksums, Upload, Version};
+pub use rows::{open_record, seal_record};
+pub use store::{Store, StoreKeys, zeroize_index::IndexRoot};
+pub use uploads::{Completing, NewUpload};

@@ -1,0 +1,418 @@
+//! Writing, reading and deleting objects. The blob is durable before the commit that names it; a small body travels inside that
+//! commit.
+
+use crate::{
+    blob::{BlobError, BlobId},
+    error::StoreError,
+    meta::{Batch, Expected},
+    record::{Body, Bucket, ETagRule, Garbage, ObjectMeta, PartRow, StoredChecksums, Version, VersionRecord},
+    rows::{self, seal_record},
+    store::{COMMIT_ATTEMPTS, Shared, Store, partition, to_version},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::{io, ops::Range, sync::Arc};
+use tresor_envelope::{CipherSource, CipherStream, ContentKey, Envelope, PlainBody, SealedBody, SealedPart, open};
+use tresor_model::{AccountId, ChecksumType, ETag, ObjectKey, TagSet, VersionId, WriteId};
+
+/// The largest sealed body that lies beside its record, in bytes.
+pub(crate) const INLINE_MAX: usize = 32 * 1024;
+
+/// A tag that a write demands of the current version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EtagMatch {
+    /// Any current version.
+    Any,
+    /// A tag that no object can have.
+    Never,
+    Tag(ETag),
+}
+
+impl EtagMatch {
+    fn holds(&self, etag: &ETag) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Never => false,
+            Self::Tag(tag) => tag == etag,
+        }
+    }
+}
+
+/// What a write demands of the current version, judged in its own commit.
+#[derive(Clone, Debug, Default)]
+pub struct Precondition {
+    pub if_match: Option<EtagMatch>,
+    /// `If-None-Match: *`
+    pub if_none_match_any: bool,
+}
+
+/// A new object but for its body.
+#[derive(Debug)]
+pub struct NewObject {
+    pub key: ObjectKey,
+    pub write: WriteId,
+    pub owner: AccountId,
+    pub meta: ObjectMeta,
+    pub tags: TagSet,
+    pub envelope: Envelope,
+    /// The KMS key and material that the object hangs on; empty for SSE-C.
+    pub key_id: String,
+    pub material_id: String,
+    pub etag: ETagRule,
+    pub checksum_kind: ChecksumType,
+    pub precondition: Precondition,
+}
+
+/// What a delete did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Deleted {
+    pub delete_marker: bool,
+    pub version_id: Option<VersionId>,
+}
+
+impl Store {
+    /// Stores `body` as the current version. Errors: Body, PreconditionFailed, NoSuchKey (If-Match without an object),
+    /// NoSuchBucket, Conflict.
+    pub async fn put_object(&self, bucket: &Bucket, new: NewObject, mut body: SealedBody) -> Result<Version, StoreError> {
+        let shared = &self.shared;
+        let small = body.take_small(INLINE_MAX).await?;
+        let guard = match &small {
+            Some(_) => None,
+            None => {
+                let id = BlobId::fresh(bucket.id, *new.write.as_bytes(), 0, &*shared.entropy);
+                Some(shared.write_blob(id, &mut body).await?)
+            }
+        };
+        let done = body.finish()?;
+        let index = shared.index_key(bucket.id);
+        let etag = shared.etag(new.etag, &done.digests);
+        let checksums = done.sealed_checksums.map(|sealed| StoredChecksums { salt: done.part.salt, sealed, kind: new.checksum_kind });
+        let size = done.part.length;
+        let record = VersionRecord {
+            write: new.write,
+            null: true,
+            delete_marker: false,
+            owner: new.owner,
+            modified: shared.clock.now(),
+            size,
+            sealed_etag: index.seal(new.write.as_bytes(), &etag),
+            parts: None,
+            envelope: new.envelope,
+            key_id: new.key_id,
+            material_id: new.material_id,
+            meta: new.meta,
+            tags: new.tags,
+            checksums,
+            body: match &guard {
+                Some(guard) => Body::Blob(done.part, guard.id.nonce),
+                None => Body::Inline(done.part),
+            },
+        };
+        let mut batch = Batch::default();
+        if let Some(small) = small {
+            batch = batch.put(rows::inline(&new.write), small);
+        }
+        if let Some(guard) = &guard {
+            batch = batch.put(rows::blob_owner(&guard.id.owner, &guard.id.nonce), vec![1]);
+        }
+        shared.commit_version(bucket, &new.key, &record, &new.precondition, batch).await?;
+        if let Some(guard) = guard {
+            guard.keep();
+        }
+        Ok(to_version(&index, new.key, record))
+    }
+
+    /// The current version, or the one that is named.
+    pub async fn version(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        version: Option<&VersionId>,
+    ) -> Result<Option<Version>, StoreError> {
+        let Some(value) = self.shared.get(partition(bucket.id), &rows::object(key)).await? else { return Ok(None) };
+        let current = self.shared.version(bucket, &self.shared.index_key(bucket.id), key.clone(), &value)?;
+        Ok(Some(current).filter(|current| version.is_none_or(|asked| *asked == current.version_id)))
+    }
+
+    /// The parts of an object made by a multipart upload, ascending; checked against the version's root hash. Errors: Corrupt.
+    pub async fn parts(&self, bucket: &Bucket, version: &Version) -> Result<Vec<PartRow>, StoreError> {
+        let Body::Parts { upload, chosen, root } = &version.body else { return Ok(Vec::new()) };
+        let mut all = self.shared.part_rows(bucket, upload).await?;
+        all.retain(|row| chosen.iter().any(|(first, last)| (*first..=*last).contains(&row.number)));
+        let count: usize = chosen.iter().map(|(first, last)| usize::from(last - first) + 1).sum();
+        if all.len() != count || crate::uploads::root_hash(&all) != *root {
+            return Err(StoreError::Corrupt("the parts of an object are not those it was made of"));
+        }
+        Ok(all)
+    }
+
+    /// Opens the plaintext bytes `range`. Errors: Corrupt, Io; later ones come from the body.
+    pub async fn open(
+        &self,
+        bucket: &Bucket,
+        version: &Version,
+        key: ContentKey,
+        range: Range<u64>,
+    ) -> Result<PlainBody, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let (parts, places) = match &version.body {
+            Body::Inline(part) => (vec![part.clone()], Places::Inline(partition(bucket.id), rows::inline(&version.write))),
+            Body::Blob(part, nonce) => {
+                let id = BlobId { bucket: bucket.id, owner: *version.write.as_bytes(), part: 0, nonce: *nonce };
+                (vec![part.clone()], Places::Blobs(vec![id]))
+            }
+            Body::Parts { upload, .. } => {
+                let (parts, ids): (Vec<SealedPart>, Vec<BlobId>) = self
+                    .parts(bucket, version)
+                    .await?
+                    .into_iter()
+                    .map(|row| {
+                        let id = BlobId { bucket: bucket.id, owner: *upload.as_bytes(), part: row.number, nonce: row.nonce };
+                        (row.sealed, id)
+                    })
+                    .unzip();
+                (parts, Places::Blobs(ids))
+            }
+        };
+        if parts.iter().map(|part| part.length).sum::<u64>() != version.size {
+            return Err(StoreError::Corrupt("the parts of an object do not add up to its size"));
+        }
+        Ok(open(key, &version.envelope.header, parts, range, Box::new(Reader { shared, places }))?)
+    }
+
+    /// Removes an object. Errors: PreconditionFailed; NoSuchKey for If-Match on what is not there.
+    pub async fn delete_object(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        version: Option<&VersionId>,
+        if_match: Option<EtagMatch>,
+    ) -> Result<Deleted, StoreError> {
+        let shared = &self.shared;
+        let row = rows::object(key);
+        for attempt in 0..COMMIT_ATTEMPTS {
+            let Some(raw) = shared.get(partition(bucket.id), &row).await? else {
+                return if if_match.is_some() { Err(StoreError::NoSuchKey) } else { Ok(Deleted::default()) };
+            };
+            let current = shared.version(bucket, &shared.index_key(bucket.id), key.clone(), &raw)?;
+            if version.is_some_and(|asked| *asked != current.version_id) {
+                return Ok(Deleted { delete_marker: false, version_id: version.copied() });
+            }
+            if if_match.as_ref().is_some_and(|tag| !tag.holds(&current.etag)) {
+                return Err(StoreError::PreconditionFailed);
+            }
+            let batch = Batch::default().guard(row.clone(), Expected::Value(raw)).delete(row.clone());
+            let (batch, garbage) = shared.drop_version(&current, batch);
+            match shared.commit(bucket, batch).await {
+                Err(StoreError::Conflict) => shared.back_off(attempt).await,
+                other => {
+                    other?;
+                    shared.collector.wake(bucket.id, garbage);
+                    return Ok(Deleted { delete_marker: false, version_id: version.copied() });
+                }
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Replaces the tags of a version. Errors: NoSuchKey.
+    pub async fn set_tags(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        version: Option<&VersionId>,
+        tags: TagSet,
+    ) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let row = rows::object(key);
+        for attempt in 0..COMMIT_ATTEMPTS {
+            let raw = shared.get(partition(bucket.id), &row).await?.ok_or(StoreError::NoSuchKey)?;
+            let mut record: VersionRecord = rows::open_record(&shared.keys.records, partition(bucket.id), &row, &raw)?;
+            if version.is_some_and(|asked| *asked != VersionId::Null) {
+                return Err(StoreError::NoSuchKey);
+            }
+            record.tags = tags.clone();
+            let value = seal_record(&shared.keys.records, partition(bucket.id), &row, &record);
+            let batch = Batch::default().guard(row.clone(), Expected::Value(raw)).put(row.clone(), value);
+            match shared.commit(bucket, batch).await {
+                Err(StoreError::Conflict) => shared.back_off(attempt).await,
+                other => return other,
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+}
+
+impl Shared {
+    /// The entity tag of a body by its rule.
+    pub(crate) fn etag(&self, rule: ETagRule, digests: &tresor_digest::Digests) -> [u8; 16] {
+        match (rule, digests.md5) {
+            (ETagRule::Md5, Some(md5)) => md5,
+            (ETagRule::Md5, None) | (ETagRule::Opaque, _) => {
+                let mut random = [0; 16];
+                self.entropy.fill(&mut random);
+                random
+            }
+        }
+    }
+
+    /// Makes `record` the current version of `key`, with the rows of `batch`, and drops the version it replaces.
+    pub(crate) async fn commit_version(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        record: &VersionRecord,
+        precondition: &Precondition,
+        batch: Batch,
+    ) -> Result<(), StoreError> {
+        let row = rows::object(key);
+        let index = self.index_key(bucket.id);
+        let value = seal_record(&self.keys.records, partition(bucket.id), &row, record);
+        let mut batch = batch.put(row.clone(), value);
+        if !record.key_id.is_empty() {
+            batch = batch
+                .put(rows::key_use(&record.key_id, &record.material_id, key), record.write.as_bytes().to_vec())
+                .add(rows::key_count(&record.key_id, &record.material_id), [1, record.size as i64]);
+        }
+        for attempt in 0..COMMIT_ATTEMPTS {
+            let raw = self.get(partition(bucket.id), &row).await?;
+            let current = match &raw {
+                Some(raw) => Some(self.version(bucket, &index, key.clone(), raw)?),
+                None => None,
+            };
+            judge(precondition, current.as_ref())?;
+            let mut this = Batch::default().unchanged(row.clone(), raw.as_ref());
+            let mut garbage = None;
+            if let Some(current) = &current {
+                (this, garbage) = self.drop_version(current, this);
+            }
+            // The new version's rows come after the old one's are dropped: both may name the same row.
+            this.guards.extend(batch.guards.iter().cloned());
+            this.writes.extend(batch.writes.iter().cloned());
+            match self.commit(bucket, this).await {
+                Err(StoreError::Conflict) => self.back_off(attempt).await,
+                other => {
+                    other?;
+                    self.collector.wake(bucket.id, garbage);
+                    return Ok(());
+                }
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Adds what removing a version takes; the object's own row is the caller's. Returns the garbage row's id, if there is one.
+    fn drop_version(&self, version: &Version, mut batch: Batch) -> (Batch, Option<[u8; 16]>) {
+        if !version.key_id.is_empty() {
+            batch = batch
+                .delete(rows::key_use(&version.key_id, &version.material_id, &version.key))
+                .add(rows::key_count(&version.key_id, &version.material_id), [-1, -(version.size as i64)]);
+        }
+        match &version.body {
+            Body::Inline(_) => (batch.delete(rows::inline(&version.write)), None),
+            Body::Blob(_, nonce) => {
+                let owner = *version.write.as_bytes();
+                let (batch, id) = self.add_garbage(batch, &Garbage::Blob { owner, part: 0, nonce: *nonce });
+                (batch.delete(rows::blob_owner(&owner, nonce)), Some(id))
+            }
+            Body::Parts { upload, .. } => {
+                let (batch, id) = self.add_garbage(batch, &Garbage::Parts { upload: *upload, keep: Vec::new() });
+                (batch, Some(id))
+            }
+        }
+    }
+
+    pub(crate) fn add_garbage(&self, batch: Batch, garbage: &Garbage) -> (Batch, [u8; 16]) {
+        let mut id = [0; 16];
+        self.entropy.fill(&mut id);
+        (batch.put(rows::garbage(&id), minicbor::to_vec(garbage).expect("encoding into a Vec cannot fail")), id)
+    }
+
+    /// Writes a blob. Until the guard is told to keep it, dropping the guard removes the blob.
+    pub(crate) async fn write_blob(self: &Arc<Self>, id: BlobId, body: &mut SealedBody) -> Result<BlobGuard, BlobError> {
+        self.in_flight.lock().insert(id);
+        let guard = BlobGuard { shared: Arc::clone(self), id, kept: false };
+        self.blobs.write(&id, body).await?;
+        Ok(guard)
+    }
+}
+
+fn judge(precondition: &Precondition, current: Option<&Version>) -> Result<(), StoreError> {
+    if precondition.if_none_match_any && current.is_some() {
+        return Err(StoreError::PreconditionFailed);
+    }
+    match (&precondition.if_match, current) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err(StoreError::NoSuchKey),
+        (Some(tag), Some(current)) if tag.holds(&current.etag) => Ok(()),
+        (Some(_), Some(_)) => Err(StoreError::PreconditionFailed),
+    }
+}
+
+/// A blob that no commit names yet.
+pub(crate) struct BlobGuard {
+    shared: Arc<Shared>,
+    pub id: BlobId,
+    kept: bool,
+}
+
+impl BlobGuard {
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for BlobGuard {
+    fn drop(&mut self) {
+        let (shared, id) = (Arc::clone(&self.shared), self.id);
+        if self.kept {
+            shared.in_flight.lock().remove(&id);
+            return;
+        }
+        // Without a runtime the process is ending; the next start's sweep finds the blob.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                // A commit whose answer was lost may have named the blob after all.
+                let owned = crate::garbage::is_owned(&shared, &id).await.unwrap_or(true);
+                if !owned && let Err(error) = shared.blobs.remove(&id).await {
+                    tracing::warn!(%error, blob = %id, "an abandoned blob stays until the next sweep");
+                }
+                shared.in_flight.lock().remove(&id);
+            });
+        }
+    }
+}
+
+/// Where the parts of one object lie.
+enum Places {
+    Inline(crate::Partition, Vec<u8>),
+    Blobs(Vec<BlobId>),
+}
+
+struct Reader {
+    shared: Arc<Shared>,
+    places: Places,
+}
+
+#[async_trait]
+impl CipherSource for Reader {
+    async fn read(&mut self, part: usize, range: Range<u64>) -> io::Result<CipherStream> {
+        match &self.places {
+            Places::Blobs(ids) => {
+                let id = ids.get(part).ok_or(io::ErrorKind::InvalidInput)?;
+                self.shared.blobs.read(id, range).await
+            }
+            Places::Inline(partition, row) => {
+                let value = self.shared.meta.get(*partition, row).await.map_err(io::Error::other)?;
+                let value = value.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "a small body is gone"))?;
+                let end = usize::try_from(range.end).unwrap_or(usize::MAX);
+                let start = usize::try_from(range.start).unwrap_or(usize::MAX);
+                let piece: Bytes = match end <= value.len() && start <= end {
+                    true => value.slice(start..end),
+                    false => return Err(io::ErrorKind::UnexpectedEof.into()),
+                };
+                Ok(CipherStream::new(futures_util::stream::iter([Ok(piece)])))
+            }
+        }
+    }
+}
