@@ -9,7 +9,7 @@ use crate::{
     operations, serve,
 };
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::{io::IsTerminal, path::PathBuf};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -151,7 +151,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn start_log(config: &Config) -> Result<(), BoxError> {
     let filter: EnvFilter = config.log.filter.parse()?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match config.log.format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

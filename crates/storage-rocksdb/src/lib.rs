@@ -28,7 +28,19 @@ const MAX_OPEN_FILES: i32 = 512;
 /// The metadata of one store in one directory.
 pub struct RocksMeta {
     db: Arc<DB>,
-    commits: mpsc::Sender<Commit>,
+    /// Taken when the store is dropped, which ends the thread.
+    commits: Option<mpsc::Sender<Commit>>,
+    committer: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for RocksMeta {
+    /// Waits for the committing thread: RocksDB must be closed before the process ends.
+    fn drop(&mut self) {
+        drop(self.commits.take());
+        if let Some(thread) = self.committer.take() {
+            drop(thread.join());
+        }
+    }
 }
 
 impl fmt::Debug for RocksMeta {
@@ -69,8 +81,8 @@ impl RocksMeta {
         let db = Arc::new(DB::open(&options, directory).map_err(engine)?);
         let (commits, waiting) = mpsc::channel(MAX_WAITING);
         let committer = Committer { db: Arc::clone(&db), broken: None };
-        thread::Builder::new().name("commit".into()).spawn(move || committer.run(waiting)).map_err(engine)?;
-        Ok(Self { db, commits })
+        let thread = thread::Builder::new().name("commit".into()).spawn(move || committer.run(waiting)).map_err(engine)?;
+        Ok(Self { db, commits: Some(commits), committer: Some(thread) })
     }
 }
 
@@ -114,7 +126,8 @@ impl MetaStore for RocksMeta {
         batch.check()?;
         let (answer, answered) = oneshot::channel();
         let gone = |_| MetaError::Engine("the committing thread has ended".into());
-        self.commits.send(Commit { partition, batch, answer }).await.map_err(|_| gone(()))?;
+        let commits = self.commits.as_ref().ok_or_else(|| gone(()))?;
+        commits.send(Commit { partition, batch, answer }).await.map_err(|_| gone(()))?;
         answered.await.map_err(|_| gone(()))?
     }
 }
@@ -270,13 +283,7 @@ mod tests {
             let meta = RocksMeta::open(directory.path()).unwrap();
             meta.commit(at, Batch::default().put(b"k".to_vec(), vec![7; 5000])).await.unwrap();
         }
-        // The committing thread lets go of the database after its channel closed.
-        let reopened = (0..100).find_map(|_| {
-            RocksMeta::open(directory.path()).ok().or_else(|| {
-                thread::sleep(std::time::Duration::from_millis(20));
-                None
-            })
-        });
-        assert_eq!(reopened.unwrap().get(at, b"k").await.unwrap().unwrap().len(), 5000);
+        let reopened = RocksMeta::open(directory.path()).unwrap();
+        assert_eq!(reopened.get(at, b"k").await.unwrap().unwrap().len(), 5000);
     }
 }
