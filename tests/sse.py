@@ -55,12 +55,13 @@ def upload(s3, bucket, key, body, mode, parts=None, **extra):
     if parts is None:
         return s3.put_object(Bucket=bucket, Key=key, Body=body, **WRITE[mode], **extra)
     upload_id = s3.create_multipart_upload(Bucket=bucket, Key=key, **WRITE[mode], **extra)["UploadId"]
+    sums_by = {name: value for name, value in extra.items() if name == "ChecksumAlgorithm"}
     listed, start = [], 0
     for number, size in enumerate(parts, 1):
         piece = body[start : start + size]
         start += size
         names = {"Bucket": bucket, "Key": key, "UploadId": upload_id, "PartNumber": number}
-        answer = s3.upload_part(**names, Body=piece, **part(mode))
+        answer = s3.upload_part(**names, Body=piece, **sums_by, **part(mode))
         sums = {name: value for name, value in answer.items() if name.startswith("Checksum") and name != "ChecksumType"}
         listed.append({"PartNumber": number, "ETag": answer["ETag"], **sums})
     assert start == len(body)

@@ -3,7 +3,7 @@
 use crate::{
     blob::BlobId,
     error::StoreError,
-    meta::{Batch, Expected, MetaError, Scan},
+    meta::{Batch, Expected, MetaError, Partition, Scan},
     objects::Precondition,
     record::{Body, Bucket, ETagRule, Garbage, ObjectMeta, PartRecord, PartRow, StoredChecksums, Upload, UploadRecord, Version, VersionRecord},
     rows::{self, open_record, seal_record},
@@ -251,29 +251,46 @@ impl Completing {
             batch = with;
             leftover = Some(id);
         }
-        shared.commit_version(&bucket, &self.upload.key, &record, precondition, batch).await?;
+        if let Err(error) = shared.commit_version(&bucket, &self.upload.key, &record, precondition, batch).await {
+            self.cancel().await;
+            return Err(error);
+        }
         self.done = true;
         shared.collector.wake(bucket.id, leftover);
         Ok(to_version(&index, self.upload.key.clone(), record))
     }
 }
 
+impl Completing {
+    fn reopening(&self) -> Batch {
+        let row = rows::upload(&self.upload.key, &self.upload.id);
+        Batch::default().guard(row.clone(), Expected::Value(self.closed.clone())).put(row, self.upload.raw.clone())
+    }
+
+    /// Opens the upload again.
+    pub async fn cancel(mut self) {
+        self.done = true;
+        reopen(&self.shared, partition(self.bucket.id), self.reopening()).await;
+    }
+}
+
+async fn reopen(shared: &Shared, partition: Partition, batch: Batch) {
+    match shared.meta.commit(partition, batch).await {
+        // It was committed after all, or aborted.
+        Ok(()) | Err(MetaError::Conflict) => {}
+        Err(error) => tracing::warn!(%error, "an upload stays closed until the next start"),
+    }
+}
+
 impl Drop for Completing {
+    /// A caller that went away leaves the upload open too.
     fn drop(&mut self) {
         if self.done {
             return;
         }
-        let row = rows::upload(&self.upload.key, &self.upload.id);
-        let reopen = Batch::default().guard(row.clone(), Expected::Value(self.closed.clone())).put(row, self.upload.raw.clone());
-        let (shared, partition) = (Arc::clone(&self.shared), partition(self.bucket.id));
+        let (shared, partition, batch) = (Arc::clone(&self.shared), partition(self.bucket.id), self.reopening());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                match shared.meta.commit(partition, reopen).await {
-                    // It was committed after all, or aborted.
-                    Ok(()) | Err(MetaError::Conflict) => {}
-                    Err(error) => tracing::warn!(%error, "an upload stays closed until the next start"),
-                }
-            });
+            runtime.spawn(async move { reopen(&shared, partition, batch).await });
         }
     }
 }

@@ -26,7 +26,7 @@ use tresor_digest::{composite, full_object};
 use tresor_envelope::{ContentKey, CustomerKey, SseMode, encode_checksums};
 use tresor_front::{Body, Response};
 use tresor_model::{ChecksumAlgorithm, ChecksumType, ETag, VersionId};
-use tresor_storage::{Bucket, PartRow, Precondition, StoreError, StoredChecksums, Upload, Version};
+use tresor_storage::{Bucket, Completing, PartRow, Precondition, StoreError, StoredChecksums, Upload, Version};
 
 pub(crate) struct CompleteMultipartUpload;
 
@@ -133,7 +133,7 @@ impl Operation for CompleteMultipartUpload {
             Ok(upload) => upload,
             Err(error) => return repeated(cx, &bucket, input, location).await.and_then(|found| found.ok_or(error)),
         };
-        let (algorithm, kind) = kept_checksum(&upload);
+        let (_, kind) = kept_checksum(&upload);
         if input.kind.is_some_and(|asked| asked != kind) {
             return Err(S3Error::invalid_request(format!(
                 "The upload was created using the {} checksum mode. The complete request must use the same checksum mode.",
@@ -147,27 +147,13 @@ impl Operation for CompleteMultipartUpload {
             StoreError::NoSuchUpload => S3Error::no_such_upload(&id),
             other => other.into(),
         })?;
-        let tags: Vec<(u16, ETag)> = listed.iter().map(|part| (part.number, part.etag)).collect();
-        let chosen = completing.choose(&tags, MIN_PART_BYTES)?;
-        let size: u64 = chosen.iter().map(|part| part.size).sum();
-        if let Some(promised) = input.object_size.filter(|promised| *promised != size) {
-            return Err(S3Error::invalid_request(format!(
-                "The provided 'x-amz-mp-object-size' header value {promised} does not match what was computed: {size}"
-            )));
-        }
-        let mut checksums = Vec::new();
-        if let Some(key) = &key {
-            let named = completing.upload.checksum.is_some();
-            let whole = whole_checksum(key, algorithm, kind, named, &listed, &chosen)?;
-            if let Some((promised, text)) = &input.promised {
-                let expected = headers::checksum_text(&whole, kind, Some(chosen.len() as u16));
-                if *promised != algorithm || (*text != expected && *text != STANDARD.encode(&whole)) {
-                    let name = promised.name().to_ascii_lowercase();
-                    return Err(S3Error::bad_digest(format!("The {name} you specified did not match the calculated checksum.")));
-                }
+        let (chosen, checksums) = match check(&completing, &input, &listed, key.as_ref()) {
+            Ok(checked) => checked,
+            Err(error) => {
+                completing.cancel().await;
+                return Err(error);
             }
-            checksums.push((algorithm, whole));
-        }
+        };
         let stored = key.map(|key| {
             let mut salt = [0; 32];
             cx.gateway.entropy.fill(&mut salt);
@@ -197,6 +183,36 @@ impl Operation for CompleteMultipartUpload {
         output.sse.add_to(response.headers_mut());
         response
     }
+}
+
+type Checksums = Vec<(ChecksumAlgorithm, Vec<u8>)>;
+
+/// Holds the listed parts and the promises about the whole against what was uploaded: the chosen parts and the whole's checksum.
+fn check(
+    completing: &Completing,
+    input: &Input,
+    listed: &[Listed],
+    key: Option<&ContentKey>,
+) -> Result<(Vec<PartRow>, Checksums), S3Error> {
+    let tags: Vec<(u16, ETag)> = listed.iter().map(|part| (part.number, part.etag)).collect();
+    let chosen = completing.choose(&tags, MIN_PART_BYTES)?;
+    let size: u64 = chosen.iter().map(|part| part.size).sum();
+    if let Some(promised) = input.object_size.filter(|promised| *promised != size) {
+        return Err(S3Error::invalid_request(format!(
+            "The provided 'x-amz-mp-object-size' header value {promised} does not match what was computed: {size}"
+        )));
+    }
+    let Some(key) = key else { return Ok((chosen, Vec::new())) };
+    let (algorithm, kind) = kept_checksum(&completing.upload);
+    let whole = whole_checksum(key, algorithm, kind, completing.upload.checksum.is_some(), listed, &chosen)?;
+    if let Some((promised, text)) = &input.promised {
+        let expected = headers::checksum_text(&whole, kind, Some(chosen.len() as u16));
+        if *promised != algorithm || (*text != expected && *text != STANDARD.encode(&whole)) {
+            let name = promised.name().to_ascii_lowercase();
+            return Err(S3Error::bad_digest(format!("The {name} you specified did not match the calculated checksum.")));
+        }
+    }
+    Ok((chosen, vec![(algorithm, whole)]))
 }
 
 fn location(cx: &RequestContext<'_>, named: &Named) -> String {
