@@ -1,0 +1,126 @@
+"""Must show 8: with logs at TRACE, no key, no plaintext and no secret is in any log, file or database."""
+
+import base64
+import subprocess
+
+import pytest
+
+import sse
+from harness import ACCOUNTS, Server, binary
+
+MARKER = b"the-plaintext-marker-that-must-not-be-found-"
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory):
+    """A server at TRACE that has written, read, copied and failed with every kind of encryption, and then has stopped."""
+    server = Server(tmp_path_factory.mktemp("secrets"), log="trace").start()
+    s3 = server.client()
+    s3.create_bucket(Bucket="secrets")
+    for mode in sse.MODES:
+        for name, size in [("small", 2_000), ("large", 6 << 20)]:
+            body = (MARKER * (size // len(MARKER) + 1))[:size]
+            names = {"Bucket": "secrets", "Key": f"{mode}-{name}"}
+            s3.put_object(**names, Body=body, **sse.WRITE[mode])
+            assert s3.get_object(**names, **sse.read(mode))["Body"].read() == body
+            s3.copy_object(Bucket="secrets", Key=f"copy-{mode}", CopySource=names, **sse.WRITE[mode], **sse.source(mode))
+        sse.upload(s3, "secrets", f"{mode}-parts", body, mode, [5 << 20, 1 << 20])
+    server.client(endpoint="https").list_buckets()
+    for call in (
+        lambda: s3.get_object(Bucket="secrets", Key="sse-c-small"),
+        lambda: s3.get_object(Bucket="secrets", Key="sse-c-small", SSECustomerAlgorithm="AES256", SSECustomerKey=sse.OTHER_CUSTOMER_KEY),
+        lambda: s3.get_object(Bucket="secrets", Key="none"),
+    ):
+        with pytest.raises(s3.exceptions.ClientError):
+            call()
+    server.tresor("keys", "rotate", "alias/test")
+    server.tresor("inspect", "secrets", "sse-c-small")
+    server.stop()
+    return server
+
+
+def forms(secret):
+    """A secret as it is, in hex and in base64."""
+    raw = secret if isinstance(secret, bytes) else secret.encode()
+    return [raw, raw.hex().encode(), raw.hex().upper().encode(), base64.b64encode(raw)]
+
+
+def holders(server, needles, allowed=()):
+    """The files below the server's directory that hold one of the needles."""
+    found = []
+    for path in server.home.rglob("*"):
+        if path.is_file() and path.name not in allowed:
+            content = path.read_bytes()
+            found += [(path.name, needle[:12]) for needle in needles if needle in content]
+    return found
+
+
+def test_the_server_logged_at_trace(used):
+    log = used.log.read_text()
+    assert "TRACE" in log and "PutObject" in log
+
+
+def test_no_plaintext(used):
+    assert holders(used, [MARKER]) == []
+
+
+def test_no_customer_key(used):
+    assert holders(used, forms(sse.CUSTOMER_KEY) + forms(sse.OTHER_CUSTOMER_KEY)) == []
+
+
+def test_no_secret_access_key_but_in_the_config(used):
+    needles = [form for who in ACCOUNTS for form in forms(ACCOUNTS[who][2])]
+    assert holders(used, needles, allowed=["tresor.toml"]) == []
+    generated = (used.data / "credentials").read_text().split("aws_secret_access_key = ")[1].strip()
+    assert holders(used, forms(generated), allowed=["credentials"]) == []
+
+
+def test_no_root_key_but_in_its_file(used):
+    (key_file,) = (used.home / "config").rglob("*.root-key")
+    text = key_file.read_text().strip()
+    assert holders(used, forms(bytes.fromhex(text)), allowed=[key_file.name]) == []
+    assert not key_file.is_relative_to(used.data)
+
+
+def test_the_four_places_of_secrets_are_private(used):
+    (key_file,) = (used.home / "config").rglob("*.root-key")
+    for path in [used.config, used.data / "credentials", used.data / "tls" / "ca.key", key_file]:
+        assert path.stat().st_mode & 0o777 == 0o600, path
+    assert used.data.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_root_key_leaves_the_environment_once_read(tmp_path):
+    key = "ab" * 32
+    server = Server(tmp_path, '[root_key]\nprovider = "env"\n', environment={"TRESOR_ROOT_KEY": key}, log="trace").start()
+    try:
+        server.client().create_bucket(Bucket="envkey")
+        assert holders(server, forms(bytes.fromhex(key))) == []
+        server.kill()
+        server.environment["TRESOR_ROOT_KEY"] = "cd" * 32
+        with pytest.raises(AssertionError, match="not the one this store was made with"):
+            server.start()
+        server.environment["TRESOR_ROOT_KEY"] = key
+        server.start()
+        assert server.client().list_buckets()["Buckets"]
+    finally:
+        server.stop()
+
+
+def test_without_a_provider_the_server_does_not_start(tmp_path):
+    server = Server(tmp_path, dev=False)
+    with pytest.raises(AssertionError, match="no root key provider is configured"):
+        server.start()
+    assert not (server.data / "meta").exists()
+
+
+def test_dev_refuses_an_address_that_others_reach(tmp_path):
+    command = [binary(), "serve", "--dev", "--data-dir", str(tmp_path / "data"), "--listen", "0.0.0.0:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "loopback only" in done.stderr
+
+
+def test_a_second_server_on_the_same_directory_is_refused(server):
+    command = [binary(), "serve", "--dev", "--data-dir", str(server.data), "--listen", "127.0.0.1:0"]
+    command += ["--tls-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "in use by another tresor" in done.stderr
