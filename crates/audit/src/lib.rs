@@ -16,7 +16,14 @@ pub struct AuditSpan {
 
 impl AuditSpan {
     pub fn open(request_id: impl Into<String>) -> Self {
-        Self { request_id: request_id.into(), service: "unknown", operation: None, principal: None, error: None, sealed: false }
+        Self {
+            request_id: request_id.into(),
+            service: "unknown",
+            operation: None,
+            principal: None,
+            error: None,
+            sealed: false,
+        }
     }
     pub fn service(&mut self, name: &'static str) {
         self.service = name;

@@ -12,7 +12,7 @@ use xxhash_rust::{xxh3::Xxh3Default, xxh64::Xxh64};
 pub struct Hasher(State);
 
 enum State {
-    Crc(crc_fast::Digest, usize),
+    Crc(Box<crc_fast::Digest>, usize),
     Lc(Box<lc::Context>),
     Md5(Box<Md5>),
     XxHash64(Box<Xxh64>),
@@ -22,7 +22,7 @@ enum State {
 
 impl Hasher {
     pub fn new(algorithm: ChecksumAlgorithm) -> Self {
-        let crc = |kind| State::Crc(crc_fast::Digest::new(kind), algorithm.length());
+        let crc = |kind| State::Crc(Box::new(crc_fast::Digest::new(kind)), algorithm.length());
         let hash = |kind| State::Lc(Box::new(lc::Context::new(kind)));
         Self(match algorithm {
             ChecksumAlgorithm::Crc32 => crc(CrcAlgorithm::Crc32IsoHdlc),

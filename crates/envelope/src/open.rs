@@ -88,7 +88,17 @@ pub fn open(
         start = end;
     }
     let length = range.end - range.start;
-    Ok(PlainBody { key, parts, source, chunk: header.chunk(), overhead: overhead(header), jobs, current: None, length, primed: None })
+    Ok(PlainBody {
+        key,
+        parts,
+        source,
+        chunk: header.chunk(),
+        overhead: overhead(header),
+        jobs,
+        current: None,
+        length,
+        primed: None,
+    })
 }
 
 /// Authenticated plaintext.
@@ -188,7 +198,11 @@ impl PlainBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BodyError, PartParams, PlainSource, SseMode, chunk::tests::{Counting, content_key}, seal};
+    use crate::{
+        BodyError, PartParams, PlainSource, SseMode,
+        chunk::tests::{Counting, content_key},
+        seal,
+    };
     use proptest::prelude::*;
     use tresor_digest::Digests;
 
@@ -233,7 +247,12 @@ mod tests {
         (parts, blobs)
     }
 
-    async fn opened(mode: SseMode, parts: Vec<SealedPart>, blobs: Vec<Vec<u8>>, range: Range<u64>) -> Result<Vec<u8>, OpenError> {
+    async fn opened(
+        mode: SseMode,
+        parts: Vec<SealedPart>,
+        blobs: Vec<Vec<u8>>,
+        range: Range<u64>,
+    ) -> Result<Vec<u8>, OpenError> {
         let mut plain = open(content_key(mode), &Header::new(mode, ""), parts, range, Box::new(Memory(blobs)))?;
         let mut all = Vec::new();
         while let Some(piece) = plain.next().await? {
@@ -288,7 +307,10 @@ mod tests {
                 let mut claimed = parts.clone();
                 claimed[0].length = (cut * 65_536) as u64;
                 let short = vec![blobs[0][..cut * chunk].to_vec()];
-                assert!(opened(SseMode::S3, claimed.clone(), short, 0..claimed[0].length).await.is_err(), "claims {cut}");
+                assert!(
+                    opened(SseMode::S3, claimed.clone(), short, 0..claimed[0].length).await.is_err(),
+                    "claims {cut}"
+                );
             }
             let mut swapped = blobs[0].clone();
             let (first, second) = swapped[..2 * chunk].split_at_mut(chunk);

@@ -1,10 +1,7 @@
 //! HKDF, and the wrapping of short secrets. docs/format.md sections "Derivation" and "Wrapped secrets".
 
 use crate::EnvelopeError;
-use aes_gcm::{
-    Aes256Gcm, KeyInit, Nonce, Tag,
-    aead::AeadInOut,
-};
+use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag, aead::AeadInOut};
 use aws_lc_rs::hkdf;
 use tresor_model::Entropy;
 use zeroize::Zeroizing;

@@ -51,9 +51,11 @@ mod tests {
         let key = RecordKey::derive(&[1; 32]);
         let mac = key.mac(b"bucket", b"row", b"record");
         assert!(key.verify(b"bucket", b"row", b"record", &mac).is_ok());
-        for (partition, row, record) in
-            [(&b"bucke"[..], &b"trow"[..], &b"record"[..]), (b"bucket", b"rowr", b"ecord"), (b"bucket", b"row", b"recor")]
-        {
+        for (partition, row, record) in [
+            (&b"bucke"[..], &b"trow"[..], &b"record"[..]),
+            (b"bucket", b"rowr", b"ecord"),
+            (b"bucket", b"row", b"recor"),
+        ] {
             assert!(key.verify(partition, row, record, &mac).is_err());
         }
         assert!(RecordKey::derive(&[2; 32]).verify(b"bucket", b"row", b"record", &mac).is_err());

@@ -1,10 +1,6 @@
 //! From plaintext to a sealed body. A body whose source fails, at its very end too, never becomes whole.
 
-use crate::{
-    EnvelopeError, Header, PartParams, SealedPart,
-    chunk::PartCodec,
-    key::ContentKey,
-};
+use crate::{EnvelopeError, Header, PartParams, SealedPart, chunk::PartCodec, key::ContentKey};
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
 use std::{collections::VecDeque, fmt};
@@ -34,7 +30,18 @@ pub enum BodyError {
 /// Seals one part. The content key stays inside until `finish`.
 pub fn seal(key: ContentKey, header: &Header, params: PartParams, source: Box<dyn PlainSource>) -> SealedBody {
     let codec = PartCodec::new(&key, params.number, &params.salt, params.stream);
-    SealedBody { source, codec, key, params, chunk: header.chunk(), pending: BytesMut::new(), length: 0, index: 0, state: State::Reading, ready: VecDeque::new() }
+    SealedBody {
+        source,
+        codec,
+        key,
+        params,
+        chunk: header.chunk(),
+        pending: BytesMut::new(),
+        length: 0,
+        index: 0,
+        state: State::Reading,
+        ready: VecDeque::new(),
+    }
 }
 
 /// Ciphertext of one part whose last chunk is marked. Only this can be given to a blob store.

@@ -78,7 +78,7 @@ impl Body {
                 return Ok(None);
             }
             if let Protection::Chunks(decoder) = &mut self.protection
-                && let Some(data) = decoder.next()?
+                && let Some(data) = decoder.pull()?
             {
                 return self.counted(data).map(Some);
             }

@@ -40,7 +40,9 @@ impl ChunkSigner {
 
 enum State {
     Header,
-    Data { left: u64 },
+    Data {
+        left: u64,
+    },
     /// The line end behind a chunk's data.
     DataEnd,
     Trailer,
@@ -94,7 +96,7 @@ impl ChunkDecoder {
 
     /// The next data, `None` when more input is needed or the body is done.
     /// Errors: MalformedChunk, MalformedTrailer, ChunkSignature.
-    pub fn next(&mut self) -> Result<Option<Bytes>, BodyFault> {
+    pub fn pull(&mut self) -> Result<Option<Bytes>, BodyFault> {
         loop {
             match &mut self.state {
                 State::Header => {
@@ -220,11 +222,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn decode(pieces: &[&[u8]], mut decoder: ChunkDecoder) -> Result<(Vec<u8>, Vec<(String, String)>), BodyFault> {
+    type Decoded = (Vec<u8>, Vec<(String, String)>);
+
+    fn decode(pieces: &[&[u8]], mut decoder: ChunkDecoder) -> Result<Decoded, BodyFault> {
         let mut all = Vec::new();
         for piece in pieces {
             decoder.push(piece);
-            while let Some(data) = decoder.next()? {
+            while let Some(data) = decoder.pull()? {
                 all.extend_from_slice(&data);
             }
         }
@@ -246,11 +250,16 @@ mod tests {
             scope: "20130524/us-east-1/s3/aws4_request".into(),
             previous: "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9".into(),
         };
-        let mut body = b"10000;chunk-signature=ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648\r\n".to_vec();
+        let mut body =
+            b"10000;chunk-signature=ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648\r\n".to_vec();
         body.extend_from_slice(&[b'a'; 65_536]);
-        body.extend_from_slice(b"\r\n400;chunk-signature=0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497\r\n");
+        body.extend_from_slice(
+            b"\r\n400;chunk-signature=0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497\r\n",
+        );
         body.extend_from_slice(&[b'a'; 1024]);
-        body.extend_from_slice(b"\r\n0;chunk-signature=b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9\r\n\r\n");
+        body.extend_from_slice(
+            b"\r\n0;chunk-signature=b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9\r\n\r\n",
+        );
         (body, signer)
     }
 

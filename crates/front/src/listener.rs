@@ -115,11 +115,13 @@ impl Front {
                     tokio::spawn(async move {
                         let ended = match tls {
                             None => front.connection(stream, peer, false, stop).await,
-                            Some(config) => match tokio::time::timeout(HEAD_TIME, TlsAcceptor::from(config).accept(stream)).await {
-                                Ok(Ok(stream)) => front.connection(stream, peer, true, stop).await,
-                                Ok(Err(error)) => Err(error.into()),
-                                Err(_) => Ok(()),
-                            },
+                            Some(config) => {
+                                match tokio::time::timeout(HEAD_TIME, TlsAcceptor::from(config).accept(stream)).await {
+                                    Ok(Ok(stream)) => front.connection(stream, peer, true, stop).await,
+                                    Ok(Err(error)) => Err(error.into()),
+                                    Err(_) => Ok(()),
+                                }
+                            }
                         };
                         if let Err(error) = ended {
                             tracing::debug!(%peer, %error, "a connection broke");
@@ -194,7 +196,8 @@ impl Front {
         let mut response = match self.authenticator.authenticate(&head) {
             Err(why) => service.refuse(&head, why),
             Ok(authenticated) => {
-                let (caller, auth, body) = Authenticated::body(authenticated, &head, body.map_err(BoxError::from).boxed_unsync());
+                let (caller, auth, body) =
+                    Authenticated::body(authenticated, &head, body.map_err(BoxError::from).boxed_unsync());
                 span.caller(&caller);
                 service.serve(Request { head, caller, auth, body }, &mut span).await
             }
@@ -207,7 +210,8 @@ impl Front {
         }
         headers.insert(header::SERVER, HeaderValue::from_static("Tresor"));
         let status = response.status().as_u16();
-        let length = response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let length =
+            response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         response.map(|body| Answer { body, span: Some((span, status)), left: length })
     }
 
@@ -290,4 +294,3 @@ impl Drop for Answer {
         }
     }
 }
-

@@ -20,7 +20,9 @@ impl TrustedProxies {
     /// Errors: InvalidProxy.
     pub fn new(texts: &[String], development: bool) -> Result<Self, InvalidProxy> {
         let read = |text: &String| {
-            text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| InvalidProxy(text.clone()))
+            text.parse::<IpNet>()
+                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+                .map_err(|_| InvalidProxy(text.clone()))
         };
         Ok(Self { networks: texts.iter().map(read).collect::<Result<_, _>>()?, development })
     }
@@ -44,7 +46,8 @@ impl TrustedProxies {
             return peer;
         }
         let named = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let addresses: Vec<IpAddr> = named.flat_map(|value| value.split(',')).filter_map(|text| text.trim().parse().ok()).collect();
+        let addresses: Vec<IpAddr> =
+            named.flat_map(|value| value.split(',')).filter_map(|text| text.trim().parse().ok()).collect();
         addresses.into_iter().rev().find(|address| !self.trusts(*address)).unwrap_or(peer)
     }
 }

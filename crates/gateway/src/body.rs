@@ -15,6 +15,9 @@ use tresor_model::{Checksum, ChecksumAlgorithm};
 /// What S3 keeps for an object whose uploader named no checksum (since December 2024).
 pub(crate) const DEFAULT_CHECKSUM: ChecksumAlgorithm = ChecksumAlgorithm::Crc64Nvme;
 
+/// Checksums of one text.
+pub(crate) type Checksums = Vec<(ChecksumAlgorithm, Vec<u8>)>;
+
 /// The digests a request promises.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expectations {
@@ -63,29 +66,39 @@ impl Expectations {
                 Some(<[u8; 16]>::try_from(bytes).map_err(|_| S3Error::invalid_digest())?)
             }
         };
-        let named = match take("x-amz-sdk-checksum-algorithm")? {
-            Some(text) => Some(text.parse().map_err(|_| {
-                S3Error::invalid_request("Value for x-amz-sdk-checksum-algorithm header is invalid.")
-            })?),
-            None => None,
-        };
+        let named =
+            match take("x-amz-sdk-checksum-algorithm")? {
+                Some(text) => Some(text.parse().map_err(|_| {
+                    S3Error::invalid_request("Value for x-amz-sdk-checksum-algorithm header is invalid.")
+                })?),
+                None => None,
+            };
         let mut checksum = None;
         for algorithm in ChecksumAlgorithm::ALL {
             let Some(text) = take(algorithm.header())? else { continue };
             let value = STANDARD.decode(text.trim()).ok().filter(|value| value.len() == algorithm.length());
-            let value = value
-                .ok_or_else(|| S3Error::invalid_request(format!("Value for {} header is invalid.", algorithm.header())))?;
+            let value = value.ok_or_else(|| {
+                S3Error::invalid_request(format!("Value for {} header is invalid.", algorithm.header()))
+            })?;
             if checksum.replace(Promise::Value(Checksum { algorithm, value })).is_some() {
-                return Err(S3Error::invalid_request("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+                return Err(S3Error::invalid_request(
+                    "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+                ));
             }
         }
         if let Some(names) = take("x-amz-trailer")? {
             for name in names.split(',').map(str::trim) {
-                let Some(algorithm) = ChecksumAlgorithm::ALL.into_iter().find(|a| a.header().eq_ignore_ascii_case(name)) else {
-                    return Err(S3Error::invalid_request("The value specified in the x-amz-trailer header is not supported"));
+                let Some(algorithm) =
+                    ChecksumAlgorithm::ALL.into_iter().find(|a| a.header().eq_ignore_ascii_case(name))
+                else {
+                    return Err(S3Error::invalid_request(
+                        "The value specified in the x-amz-trailer header is not supported",
+                    ));
                 };
                 if checksum.replace(Promise::Trailer(algorithm)).is_some() {
-                    return Err(S3Error::invalid_request("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+                    return Err(S3Error::invalid_request(
+                        "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+                    ));
                 }
             }
         }
@@ -124,8 +137,9 @@ impl Expectations {
             None => return Ok(()),
             Some(Promise::Value(checksum)) => checksum.clone(),
             Some(Promise::Trailer(algorithm)) => {
-                let invalid =
-                    || S3Error::invalid_request(format!("Value for {} trailing header is invalid.", algorithm.header()));
+                let invalid = || {
+                    S3Error::invalid_request(format!("Value for {} trailing header is invalid.", algorithm.header()))
+                };
                 let (_, text) = trailers
                     .iter()
                     .find(|(name, _)| name.eq_ignore_ascii_case(algorithm.header()))
@@ -155,8 +169,12 @@ pub(crate) async fn read_whole(body: &mut Body, expected: Expectations, limit: u
     let mut whole = BytesMut::new();
     while let Some(piece) = body.next().await? {
         if whole.len() + piece.len() > limit {
-            return Err(S3Error::new(http::StatusCode::BAD_REQUEST, "MaxMessageLengthExceeded", "Your request was too big.")
-                .with("MaxMessageLengthBytes", limit.to_string()));
+            return Err(S3Error::new(
+                http::StatusCode::BAD_REQUEST,
+                "MaxMessageLengthExceeded",
+                "Your request was too big.",
+            )
+            .with("MaxMessageLengthBytes", limit.to_string()));
         }
         digester.update(&piece);
         whole.extend_from_slice(&piece);

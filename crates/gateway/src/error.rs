@@ -71,7 +71,10 @@ impl S3Error {
         Self::bad("InvalidDigest", "The Content-MD5 you specified was invalid.")
     }
     pub fn malformed_xml() -> Self {
-        Self::bad("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+        Self::bad(
+            "MalformedXML",
+            "The XML you provided was not well-formed or did not validate against our published schema",
+        )
     }
     pub fn invalid_tag(message: impl Into<String>) -> Self {
         Self::bad("InvalidTag", message)
@@ -90,10 +93,15 @@ impl S3Error {
             .with("MaxSizeAllowed", max.to_string())
     }
     pub fn missing_content_length() -> Self {
-        Self::new(StatusCode::LENGTH_REQUIRED, "MissingContentLength", "You must provide the Content-Length HTTP header.")
+        Self::new(
+            StatusCode::LENGTH_REQUIRED,
+            "MissingContentLength",
+            "You must provide the Content-Length HTTP header.",
+        )
     }
     pub fn no_such_bucket(name: &BucketName) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NoSuchBucket", "The specified bucket does not exist").with("BucketName", name.as_str())
+        Self::new(StatusCode::NOT_FOUND, "NoSuchBucket", "The specified bucket does not exist")
+            .with("BucketName", name.as_str())
     }
     pub fn no_such_key(key: &ObjectKey) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.").with("Key", key.as_str())

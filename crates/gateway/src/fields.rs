@@ -59,7 +59,9 @@ impl Fields {
         };
         match self.headers.remove(name) {
             Some(value) => text(value).map(Some),
-            None if self.presigned && name.starts_with("x-amz-") => Ok(self.query.get_ignoring_case(name).map(str::to_owned)),
+            None if self.presigned && name.starts_with("x-amz-") => {
+                Ok(self.query.get_ignoring_case(name).map(str::to_owned))
+            }
             None => Ok(None),
         }
     }
@@ -71,9 +73,7 @@ impl Fields {
     /// Takes a header and reads it with `FromStr`; a value that cannot be read is InvalidArgument with `message`.
     pub(crate) fn take_parsed<T: FromStr>(&mut self, name: &'static str, message: &str) -> Result<Option<T>, S3Error> {
         match self.take(name)? {
-            Some(value) => {
-                value.parse().map(Some).map_err(|_| S3Error::invalid_argument(message, name, Some(&value)))
-            }
+            Some(value) => value.parse().map(Some).map_err(|_| S3Error::invalid_argument(message, name, Some(&value))),
             None => Ok(None),
         }
     }
@@ -119,8 +119,13 @@ impl Fields {
         match self.query(name) {
             None | Some("") => Ok(None),
             Some(text) => {
-                let error =
-                    || S3Error::invalid_argument(format!("Provided {name} not an integer or within integer range"), name, Some(text));
+                let error = || {
+                    S3Error::invalid_argument(
+                        format!("Provided {name} not an integer or within integer range"),
+                        name,
+                        Some(text),
+                    )
+                };
                 let number: i64 = text.parse().map_err(|_| error())?;
                 if number < 0 {
                     let message = format!("Argument {name} must be an integer between 0 and 2147483647");

@@ -88,8 +88,9 @@ pub(crate) fn take_storage_class(fields: &mut Fields) -> Result<Option<String>, 
 /// Buckets enforce the owner's control, as new buckets do on AWS: ACLs that would grant anything to others are refused.
 /// Errors: AccessControlListNotSupported.
 pub(crate) fn refuse_acl(fields: &mut Fields) -> Result<(), S3Error> {
-    let not_supported =
-        || S3Error::new(http::StatusCode::BAD_REQUEST, "AccessControlListNotSupported", "The bucket does not allow ACLs");
+    let not_supported = || {
+        S3Error::new(http::StatusCode::BAD_REQUEST, "AccessControlListNotSupported", "The bucket does not allow ACLs")
+    };
     match fields.take("x-amz-acl")?.as_deref() {
         None | Some("private" | "bucket-owner-full-control") => {}
         Some(_) => return Err(not_supported()),
@@ -118,9 +119,7 @@ pub(crate) fn take_tagging(fields: &mut Fields) -> Result<Option<TagSet>, S3Erro
 pub(crate) fn checked_tags(pairs: Vec<(String, String)>) -> Result<TagSet, S3Error> {
     use tresor_model::InvalidTags;
     TagSet::for_object(pairs).map_err(|error| match &error {
-        InvalidTags::TooMany => {
-            S3Error::new(http::StatusCode::BAD_REQUEST, "BadRequest", error.to_string())
-        }
+        InvalidTags::TooMany => S3Error::new(http::StatusCode::BAD_REQUEST, "BadRequest", error.to_string()),
         InvalidTags::DuplicateKey(key) => S3Error::invalid_tag(error.to_string()).with("TagKey", key),
         InvalidTags::InvalidKey(key) => S3Error::invalid_tag(error.to_string()).with("TagKey", key),
         InvalidTags::InvalidValue(value) => S3Error::invalid_tag(error.to_string()).with("TagValue", value),
@@ -185,9 +184,10 @@ pub(crate) fn meta_headers(headers: &mut HeaderMap, meta: &ObjectMeta) {
         }
     }
     for (name, value) in &meta.user {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(format!("{META_PREFIX}{name}").as_bytes()), HeaderValue::from_bytes(value.as_bytes()))
-        {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(format!("{META_PREFIX}{name}").as_bytes()),
+            HeaderValue::from_bytes(value.as_bytes()),
+        ) {
             headers.insert(name, value);
         }
     }

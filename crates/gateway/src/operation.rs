@@ -1,6 +1,11 @@
 //! What an S3 operation is: where it lives on the wire, what it needs, what it does. Must never know a particular operation.
 
-use crate::{authorize::{Access, Permit}, error::S3Error, fields::Fields, serve::RequestContext};
+use crate::{
+    authorize::{Access, Permit},
+    error::S3Error,
+    fields::Fields,
+    serve::RequestContext,
+};
 use http::Method;
 use std::future::Future;
 use tresor_front::Response;

@@ -157,8 +157,20 @@ pub(crate) fn route(method: &Method, scope: Scope, head: &Head) -> Option<Matche
 
 /// Parameters that may come with an empty value without meaning a sub-resource.
 const REFINES: [&str; 14] = [
-    "prefix", "delimiter", "marker", "key-marker", "version-id-marker", "upload-id-marker", "start-after", "continuation-token",
-    "encoding-type", "fetch-owner", "max-keys", "list-type", "part-number-marker", "X-Amz-Security-Token",
+    "prefix",
+    "delimiter",
+    "marker",
+    "key-marker",
+    "version-id-marker",
+    "upload-id-marker",
+    "start-after",
+    "continuation-token",
+    "encoding-type",
+    "fetch-owner",
+    "max-keys",
+    "list-type",
+    "part-number-marker",
+    "X-Amz-Security-Token",
 ];
 
 #[cfg(test)]

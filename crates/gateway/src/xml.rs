@@ -75,9 +75,7 @@ impl XmlWriter {
     /// 200 with this document.
     pub(crate) fn respond(self) -> Response {
         let mut response = Response::new(ResponseBody::Full(self.finish().into()));
-        response
-            .headers_mut()
-            .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/xml"));
+        response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/xml"));
         response
     }
 }
@@ -191,7 +189,17 @@ mod tests {
     #[test]
     fn broken_documents_are_malformed() {
         let deep = "<a>".repeat(40) + &"</a>".repeat(40);
-        for bad in ["", "<A>", "<A></B>", "<A/><B/>", "x<A/>", "<!DOCTYPE x [<!ENTITY y 'z'>]><A>&y;</A>", "<A>&no;</A>", "<B/>", &deep] {
+        for bad in [
+            "",
+            "<A>",
+            "<A></B>",
+            "<A/><B/>",
+            "x<A/>",
+            "<!DOCTYPE x [<!ENTITY y 'z'>]><A>&y;</A>",
+            "<A>&no;</A>",
+            "<B/>",
+            &deep,
+        ] {
             assert!(Element::parse(bad.as_bytes(), "A").is_err(), "{bad}");
         }
     }

@@ -21,7 +21,13 @@ pub trait KeyBackend: Send + Sync + fmt::Debug {
     /// Encrypts a short secret under the key's current material.
     async fn encrypt(&self, key: &KeyRecord, aad: &[u8], secret: &[u8]) -> Result<Vec<u8>, KmsError>;
     /// Errors: InvalidCiphertext, Unavailable.
-    async fn decrypt(&self, key: &KeyRecord, material: &str, aad: &[u8], ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError>;
+    async fn decrypt(
+        &self,
+        key: &KeyRecord,
+        material: &str,
+        aad: &[u8],
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError>;
 }
 
 /// Material kept by Tresor itself: wrapped under HKDF(the domain's KMS key, the key's erasure secret).
@@ -106,7 +112,13 @@ impl KeyBackend for SoftwareKeys {
         Ok(wrap(&material, &*self.entropy, aad, secret))
     }
 
-    async fn decrypt(&self, key: &KeyRecord, material: &str, aad: &[u8], ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+    async fn decrypt(
+        &self,
+        key: &KeyRecord,
+        material: &str,
+        aad: &[u8],
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         let material = self.material(key, material)?;
         unwrap(&material, aad, ciphertext).map_err(|_| KmsError::InvalidCiphertext)
     }

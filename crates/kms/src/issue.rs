@@ -1,16 +1,11 @@
 //! Issuing a data key with its envelope, and recovering it. docs/format.md section "Wrapped data keys".
 
-use crate::{
-    bucket_keys::BucketKey,
-    context::canonical,
-    error::KmsError,
-    key::KeyRecord,
-    ring::KeyRing,
-};
+use crate::{bucket_keys::BucketKey, context::canonical, error::KmsError, key::KeyRecord, ring::KeyRing};
 use std::{fmt, sync::Arc};
 use subtle::ConstantTimeEq;
 use tresor_envelope::{
-    Binding, ContentKey, CustomerCheck, CustomerKey, DataKey, Envelope, EnvelopeError, Header, SseMode, WrappedKeys, hkdf, unwrap, wrap,
+    Binding, ContentKey, CustomerCheck, CustomerKey, DataKey, Envelope, EnvelopeError, Header, SseMode, WrappedKeys,
+    hkdf, unwrap, wrap,
 };
 use tresor_model::{AccountId, Caller, KeyArn};
 use zeroize::Zeroizing;
@@ -19,8 +14,15 @@ use zeroize::Zeroizing;
 pub enum KeySource {
     S3Managed,
     /// `context` is the caller's own, sorted by key.
-    Kms { key: KeyArn, context: Vec<(String, String)>, bucket_key: bool },
-    Dsse { key: KeyArn, context: Vec<(String, String)> },
+    Kms {
+        key: KeyArn,
+        context: Vec<(String, String)>,
+        bucket_key: bool,
+    },
+    Dsse {
+        key: KeyArn,
+        context: Vec<(String, String)>,
+    },
     Customer(CustomerKey),
 }
 
@@ -91,7 +93,8 @@ impl KeyRing {
                 let inner = DataKey::generate(entropy);
                 let mut salt = [0; 32];
                 entropy.fill(&mut salt);
-                let wrapped = wrap(&self.customer_kek(&customer, &salt), entropy, &binding.digest(&header), inner.expose());
+                let wrapped =
+                    wrap(&self.customer_kek(&customer, &salt), entropy, &binding.digest(&header), inner.expose());
                 let check = CustomerCheck { salt, check: self.customer_check(&customer, &salt) };
                 let keys = WrappedKeys { wrapped, customer: Some(check), ..WrappedKeys::default() };
                 issued(Envelope::assemble(header, inner, None, keys, Vec::new())?, "", "")
@@ -113,8 +116,11 @@ impl KeyRing {
                 let mut salt = [0; 32];
                 entropy.fill(&mut salt);
                 let inner = object_key(&bucket_key.bytes, &salt, &binding.digest(&header));
-                let keys =
-                    WrappedKeys { wrapped: bucket_key.wrapped.clone(), bucket_key_salt: Some(salt), ..WrappedKeys::default() };
+                let keys = WrappedKeys {
+                    wrapped: bucket_key.wrapped.clone(),
+                    bucket_key_salt: Some(salt),
+                    ..WrappedKeys::default()
+                };
                 let material = current(&key);
                 issued(Envelope::assemble(header, inner, None, keys, context)?, &key.id, &material)
             }
@@ -169,7 +175,13 @@ impl KeyRing {
                 let salt = envelope.bucket_key_salt.ok_or(KmsError::InvalidCiphertext)?;
                 let full = with_arn(&envelope.context, &place.bucket_arn);
                 let now = self.clock.now();
-                let slot = slot(&[b"open", &requester(caller), &canonical(&full), binding.bucket.as_bytes(), &envelope.wrapped]);
+                let slot = slot(&[
+                    b"open",
+                    &requester(caller),
+                    &canonical(&full),
+                    binding.bucket.as_bytes(),
+                    &envelope.wrapped,
+                ]);
                 let bucket_key = match self.bucket_keys.get(&slot, now) {
                     Some(cached) => cached,
                     None => {
@@ -194,7 +206,13 @@ impl KeyRing {
 
     /// A KMS ciphertext: `version (1) || length of key id (1) || key id || material id (32) || wrap`. Everything before the wrap
     /// is associated data too, with the context and the place.
-    async fn encrypt(&self, key: &KeyRecord, context: &[(&str, &str)], place: &[u8], secret: &[u8]) -> Result<Vec<u8>, KmsError> {
+    async fn encrypt(
+        &self,
+        key: &KeyRecord,
+        context: &[(&str, &str)],
+        place: &[u8],
+        secret: &[u8],
+    ) -> Result<Vec<u8>, KmsError> {
         let mut out = ciphertext_header(key)?;
         let aad = [&out[..], &canonical(context), place].concat();
         out.extend_from_slice(&self.backend.encrypt(key, &aad, secret).await?);
@@ -210,7 +228,10 @@ impl KeyRing {
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         let header = 2 + key.id.len() + 32;
         let (clear, wrapped) = ciphertext.split_at_checked(header).ok_or(KmsError::InvalidCiphertext)?;
-        if clear[0] != CIPHERTEXT_VERSION || usize::from(clear[1]) != key.id.len() || clear[2..2 + key.id.len()] != *key.id.as_bytes() {
+        if clear[0] != CIPHERTEXT_VERSION
+            || usize::from(clear[1]) != key.id.len()
+            || clear[2..2 + key.id.len()] != *key.id.as_bytes()
+        {
             return Err(KmsError::InvalidCiphertext);
         }
         let material = hex::encode(&clear[2 + key.id.len()..]);
@@ -231,7 +252,14 @@ impl KeyRing {
         let full = with_arn(context, &place.bucket_arn);
         let now = self.clock.now();
         let (material, bucket) = (current(key), binding.bucket.as_bytes());
-        let slot = slot(&[b"issue", arn.as_str().as_bytes(), material.as_bytes(), &requester(caller), &canonical(&full), bucket]);
+        let slot = slot(&[
+            b"issue",
+            arn.as_str().as_bytes(),
+            material.as_bytes(),
+            &requester(caller),
+            &canonical(&full),
+            bucket,
+        ]);
         if let Some(cached) = self.bucket_keys.get(&slot, now) {
             return Ok(cached);
         }
@@ -355,7 +383,8 @@ mod tests {
         let (domain, _) = Domain::create(&RootKey::generate(&*entropy), [1; 16], &*entropy);
         let backend = Arc::new(SoftwareKeys::new(&domain, Arc::new(OneSecret), entropy.clone()));
         let clock = Arc::new(Set::default());
-        let ring = KeyRing::open(&domain, Arc::new(Nowhere), backend, "us-east-1", clock.clone(), entropy).await.unwrap();
+        let ring =
+            KeyRing::open(&domain, Arc::new(Nowhere), backend, "us-east-1", clock.clone(), entropy).await.unwrap();
         (ring, clock)
     }
     fn caller() -> Caller {
@@ -363,10 +392,19 @@ mod tests {
         Caller { principal: Principal::Root { account }, access_key_id: None, secure_transport: true }
     }
     fn binding(key: &str) -> Binding {
-        Binding { bucket: BucketId::from_bytes([1; 16]), key: key.parse().unwrap(), write: WriteId::from_bytes([2; 16]) }
+        Binding {
+            bucket: BucketId::from_bytes([1; 16]),
+            key: key.parse().unwrap(),
+            write: WriteId::from_bytes([2; 16]),
+        }
     }
     fn place(account: &AccountId) -> ObjectPlace<'_> {
-        ObjectPlace { region: "us-east-1", bucket_arn: "arn:aws:s3:::b".into(), object_arn: "arn:aws:s3:::b/k".into(), owner: account }
+        ObjectPlace {
+            region: "us-east-1",
+            bucket_arn: "arn:aws:s3:::b".into(),
+            object_arn: "arn:aws:s3:::b/k".into(),
+            owner: account,
+        }
     }
 
     #[tokio::test]
@@ -446,7 +484,9 @@ mod tests {
         let account = caller.account().unwrap();
         ring.declare(account, "11111111-2222-3333-4444-555555555555", Some("alias/test")).await.unwrap();
         let arn = "arn:aws:kms:us-east-1:111122223333:key/11111111-2222-3333-4444-555555555555";
-        for name in ["alias/test", "11111111-2222-3333-4444-555555555555", arn, "arn:aws:kms:us-east-1:111122223333:alias/test"] {
+        for name in
+            ["alias/test", "11111111-2222-3333-4444-555555555555", arn, "arn:aws:kms:us-east-1:111122223333:alias/test"]
+        {
             assert_eq!(ring.resolve(&caller, Some(name)).await.unwrap().as_str(), arn, "{name}");
         }
         let text = async |name: &str| ring.resolve(&caller, Some(name)).await.unwrap_err().to_string();

@@ -50,7 +50,10 @@ impl fmt::Debug for KeyRing {
 /// Whether `id` has the shape of a key id that KMS makes: a UUID, or `mrk-` and 32 hex digits.
 fn is_key_id(id: &str) -> bool {
     let uuid = id.len() == 36
-        && id.bytes().enumerate().all(|(n, b)| if matches!(n, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() });
+        && id
+            .bytes()
+            .enumerate()
+            .all(|(n, b)| if matches!(n, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() });
     uuid || id.strip_prefix("mrk-").is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
@@ -120,7 +123,8 @@ impl KeyRing {
                 return self.arn(&account, &id);
             }
             let region = &self.region;
-            let missing = || KmsError::NotFound(format!("Alias arn:aws:kms:{region}:{account}:{resource} is not found."));
+            let missing =
+                || KmsError::NotFound(format!("Alias arn:aws:kms:{region}:{account}:{resource} is not found."));
             return self.arn(&account, &self.alias(&account, &resource).ok_or_else(missing)?);
         }
         let id = resource.strip_prefix("key/").unwrap_or(&resource);
@@ -300,5 +304,11 @@ fn check_alias(alias: &str) -> Result<(), KmsError> {
             && !name.starts_with("aws/")
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-'))
     });
-    if valid { Ok(()) } else { Err(KmsError::InvalidAliasName(format!("Alias must start with the prefix \"alias/\" and must not start with \"alias/aws/\": {alias}"))) }
+    if valid {
+        Ok(())
+    } else {
+        Err(KmsError::InvalidAliasName(format!(
+            "Alias must start with the prefix \"alias/\" and must not start with \"alias/aws/\": {alias}"
+        )))
+    }
 }

@@ -117,8 +117,20 @@ mod tests {
             assert!(good.parse::<BucketName>().is_ok(), "{good}");
         }
         for bad in [
-            "", "ab", &"a".repeat(64), "Abc", "a_b_c", "a..b", "-abc", "abc-", ".abc", "192.168.0.1", "xn--abc", "a-s3alias",
-            "b--x-s3", "a/b",
+            "",
+            "ab",
+            &"a".repeat(64),
+            "Abc",
+            "a_b_c",
+            "a..b",
+            "-abc",
+            "abc-",
+            ".abc",
+            "192.168.0.1",
+            "xn--abc",
+            "a-s3alias",
+            "b--x-s3",
+            "a/b",
         ] {
             assert!(bad.parse::<BucketName>().is_err(), "{bad}");
         }

@@ -41,7 +41,8 @@ impl TagSet {
         }
         for (n, (key, value)) in pairs.iter().enumerate() {
             let key_units = key.encode_utf16().count();
-            if key_units == 0 || key_units > Self::MAX_KEY_CHARS || key.starts_with("aws:") || !key.chars().all(allowed) {
+            if key_units == 0 || key_units > Self::MAX_KEY_CHARS || key.starts_with("aws:") || !key.chars().all(allowed)
+            {
                 return Err(InvalidTags::InvalidKey(key.clone()));
             }
             if value.encode_utf16().count() > Self::MAX_VALUE_CHARS || !value.chars().all(allowed) {

@@ -18,8 +18,7 @@ impl Timestamp {
         self.0 / 1000
     }
     fn date_time(self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
     /// `2026-11-23T20:57:11.000Z`, the form of S3's XML.
     pub fn iso8601(self) -> String {

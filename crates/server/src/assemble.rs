@@ -78,7 +78,11 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     let account = |id: &str| id.parse::<AccountId>().map_err(|_| AssembleError::Account(id.to_owned()));
     let first_account = match config.account.first() {
         Some(declared) => account(&declared.id)?,
-        None => directory.accounts().next().map(|account| account.id.clone()).ok_or_else(|| AssembleError::Account(String::new()))?,
+        None => directory
+            .accounts()
+            .next()
+            .map(|account| account.id.clone())
+            .ok_or_else(|| AssembleError::Account(String::new()))?,
     };
     let bar = ProgressBar::new_spinner().with_message("opening the metadata");
     bar.set_style(ProgressStyle::default_spinner());
@@ -91,7 +95,8 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     let store = Store::new(Arc::clone(&meta), blobs, store_keys, Arc::clone(&clock), Arc::clone(&entropy));
     let backend = Arc::new(SoftwareKeys::new(&domain, erasure, Arc::clone(&entropy)));
     let records = Arc::new(KeyRecords::new(meta, domain.record_key()));
-    let ring = KeyRing::open(&domain, records, backend, &config.region, Arc::clone(&clock), Arc::clone(&entropy)).await?;
+    let ring =
+        KeyRing::open(&domain, records, backend, &config.region, Arc::clone(&clock), Arc::clone(&entropy)).await?;
     for key in &config.kms.key {
         ring.declare(&account(&key.account)?, &key.id, key.alias.as_deref()).await?;
     }
@@ -113,8 +118,13 @@ fn open_domain(config: &Config, dev: bool, secrets: &Secrets, entropy: &dyn Entr
     let mut fresh = [0; 16];
     entropy.fill(&mut fresh);
     let store = header.as_ref().map_or(fresh, |header| header.store);
-    let asked =
-        Asked { settings: &config.root_key, dev, data_dir: &config.data_dir, store: &store, new_store: header.is_none() };
+    let asked = Asked {
+        settings: &config.root_key,
+        dev,
+        data_dir: &config.data_dir,
+        store: &store,
+        new_store: header.is_none(),
+    };
     let root = root_key::obtain(&asked, secrets, entropy)?;
     if let Some(header) = header {
         return Ok(Domain::open(&root, &header)?);

@@ -112,7 +112,11 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
         }
         Sub::Config { action: ConfigAction::Check { place } } => {
             let config = load(&place)?;
-            println!("the configuration is valid: {} accounts, {} KMS keys", config.account.len(), config.kms.key.len());
+            println!(
+                "the configuration is valid: {} accounts, {} KMS keys",
+                config.account.len(),
+                config.kms.key.len()
+            );
             Ok(())
         }
         Sub::Operations { json: true, .. } => print(&operations::json()),
@@ -151,7 +155,10 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn start_log(config: &Config) -> Result<(), BoxError> {
     let filter: EnvFilter = config.log.filter.parse()?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match config.log.format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

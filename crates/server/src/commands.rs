@@ -27,14 +27,25 @@ pub enum KeyAction {
     /// Lists the keys of the account.
     List,
     /// Shows one key, by id, ARN or alias.
-    Describe { key: String },
+    Describe {
+        key: String,
+    },
     /// Refuses every use of a key, for writing and for reading.
-    Disable { key: String },
-    Enable { key: String },
+    Disable {
+        key: String,
+    },
+    Enable {
+        key: String,
+    },
     /// Makes new material; what older material encrypted stays readable.
-    Rotate { key: String },
+    Rotate {
+        key: String,
+    },
     /// Gives a key a name: alias/NAME.
-    Alias { key: String, alias: String },
+    Alias {
+        key: String,
+        alias: String,
+    },
 }
 
 /// What a command answers: JSON, or why it failed.
@@ -51,7 +62,8 @@ async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Resu
         None => parts.first_account.clone(),
     };
     let ring = &parts.keys;
-    let caller = Caller { principal: Principal::Root { account: account.clone() }, access_key_id: None, secure_transport: true };
+    let caller =
+        Caller { principal: Principal::Root { account: account.clone() }, access_key_id: None, secure_transport: true };
     let text = |error: KmsError| error.to_string();
     let find = async |name: &str| ring.resolve(&caller, Some(name)).await.map_err(text);
     match action {
@@ -70,7 +82,9 @@ async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Resu
             let arn = find(&key).await?;
             described(parts, &ring.describe(&arn).map_err(text)?)
         }
-        KeyAction::Disable { key } => described(parts, &set_state(parts, &find(&key).await?, KeyState::Disabled).await?),
+        KeyAction::Disable { key } => {
+            described(parts, &set_state(parts, &find(&key).await?, KeyState::Disabled).await?)
+        }
         KeyAction::Enable { key } => described(parts, &set_state(parts, &find(&key).await?, KeyState::Enabled).await?),
         KeyAction::Rotate { key } => described(parts, &ring.rotate(&find(&key).await?).await.map_err(text)?),
         KeyAction::Alias { key, alias } => {

@@ -233,7 +233,8 @@ impl Config {
             };
             place.insert(name.to_owned(), value);
         }
-        let mut config: Self = table.try_into().map_err(|error: toml::de::Error| ConfigError::Invalid(without_source(&error)))?;
+        let mut config: Self =
+            table.try_into().map_err(|error: toml::de::Error| ConfigError::Invalid(without_source(&error)))?;
         config.directory = file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
         config.check(file)?;
         Ok(config)
@@ -245,7 +246,11 @@ impl Config {
             if account.id.parse::<AccountId>().is_err() {
                 return invalid(format!("the account id {:?} does not have twelve digits", account.id));
             }
-            if account.canonical_id.as_ref().is_some_and(|id| id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit())) {
+            if account
+                .canonical_id
+                .as_ref()
+                .is_some_and(|id| id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit()))
+            {
                 return invalid(format!("the canonical id of account {} does not have 64 hex digits", account.id));
             }
             if account.access_key_id.is_some() != account.secret_access_key.is_some() {
@@ -261,7 +266,10 @@ impl Config {
         }
         for key in &self.kms.key {
             if !self.account.iter().any(|account| account.id == key.account) {
-                return invalid(format!("the KMS key {} belongs to account {}, which is not declared", key.id, key.account));
+                return invalid(format!(
+                    "the KMS key {} belongs to account {}, which is not declared",
+                    key.id, key.account
+                ));
             }
         }
         if self.server.tls_certificate.is_some() != self.server.tls_key.is_some() {
@@ -270,7 +278,8 @@ impl Config {
         if self.server.max_connections == 0 {
             return invalid("max_connections must be at least 1".into());
         }
-        let holds_secrets = self.account.iter().any(|account| account.secret_access_key.is_some() || !account.user.is_empty());
+        let holds_secrets =
+            self.account.iter().any(|account| account.secret_access_key.is_some() || !account.user.is_empty());
         match file {
             Some(path) if holds_secrets => {
                 crate::files::check_private(path).map_err(|error| ConfigError::Read(path.to_owned(), error))
@@ -327,7 +336,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tresor.toml");
-        fs::write(&path, "[[account]]\nid = \"111122223333\"\naccess_key_id = \"A\"\nsecret_access_key = \"S\"\n").unwrap();
+        fs::write(&path, "[[account]]\nid = \"111122223333\"\naccess_key_id = \"A\"\nsecret_access_key = \"S\"\n")
+            .unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(Config::load(Some(&path), |_| None).is_err());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();

@@ -82,7 +82,9 @@ async fn answer(stream: UnixStream, parts: &Parts) -> io::Result<()> {
 /// Sends a command to a running server; `None` when none runs.
 pub async fn send(data_dir: &Path, command: &Command) -> io::Result<Option<Result<Value, String>>> {
     let mut stream = match UnixStream::connect(path(data_dir)).await {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
         other => other?,
     };
     let mut bytes = serde_json::to_vec(command)?;

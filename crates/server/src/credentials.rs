@@ -20,7 +20,12 @@ pub enum CredentialsError {
 }
 
 /// Errors: TwoSecrets, TwoAccounts, File.
-pub fn directory(config: &Config, data_dir: &Path, secrets: &Secrets, entropy: &dyn Entropy) -> Result<Directory, CredentialsError> {
+pub fn directory(
+    config: &Config,
+    data_dir: &Path,
+    secrets: &Secrets,
+    entropy: &dyn Entropy,
+) -> Result<Directory, CredentialsError> {
     let mut directory = Directory::default();
     let mut ids: Vec<AccountId> = Vec::new();
     for declared in &config.account {
@@ -83,7 +88,10 @@ fn stored(path: &Path, entropy: &dyn Entropy) -> Result<(String, SecretAccessKey
     let key: String = random[..16].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
     let key = format!("AKIA{key}");
     let secret = zeroize::Zeroizing::new(STANDARD_NO_PAD.encode(&random[16..]));
-    let text = zeroize::Zeroizing::new(format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = {}\n", &*secret));
+    let text = zeroize::Zeroizing::new(format!(
+        "[default]\naws_access_key_id = {key}\naws_secret_access_key = {}\n",
+        &*secret
+    ));
     files::create_private(path, text.as_bytes()).map_err(failed)?;
     tracing::info!(path = %path.display(), "made a root access key; AWS_SHARED_CREDENTIALS_FILE can name this file");
     Ok((key, SecretAccessKey::new(secret.as_str())))

@@ -55,7 +55,8 @@ pub fn take_secrets() -> Secrets {
         value
     };
     let root_key = take("TRESOR_ROOT_KEY").map(Zeroizing::new);
-    let access_key = take("TRESOR_ROOT_ACCESS_KEY_ID").zip(take("TRESOR_ROOT_SECRET_ACCESS_KEY").map(SecretAccessKey::new));
+    let access_key =
+        take("TRESOR_ROOT_ACCESS_KEY_ID").zip(take("TRESOR_ROOT_SECRET_ACCESS_KEY").map(SecretAccessKey::new));
     Secrets { root_key, access_key }
 }
 

@@ -63,12 +63,15 @@ pub fn obtain(asked: &Asked<'_>, secrets: &Secrets, entropy: &dyn Entropy) -> Re
             from_file(asked, &path, entropy)
         }
         Provider::Env => {
-            let text = secrets.root_key.as_ref().ok_or_else(|| RootKeyError::Missing("TRESOR_ROOT_KEY is not set".into()))?;
+            let text =
+                secrets.root_key.as_ref().ok_or_else(|| RootKeyError::Missing("TRESOR_ROOT_KEY is not set".into()))?;
             decode(text.as_bytes(), "TRESOR_ROOT_KEY")
         }
         Provider::Systemd => {
             let directory = std::env::var("CREDENTIALS_DIRECTORY").map_err(|_| {
-                RootKeyError::Missing("CREDENTIALS_DIRECTORY is not set: systemd passed no credential (LoadCredential=)".into())
+                RootKeyError::Missing(
+                    "CREDENTIALS_DIRECTORY is not set: systemd passed no credential (LoadCredential=)".into(),
+                )
             })?;
             let name = asked.settings.path.clone().unwrap_or_else(|| "tresor-root-key".into());
             let path = Path::new(&directory).join(name);
@@ -77,7 +80,9 @@ pub fn obtain(asked: &Asked<'_>, secrets: &Secrets, entropy: &dyn Entropy) -> Re
         }
         Provider::Passphrase => {
             let path = asked.settings.path.as_ref().ok_or_else(|| {
-                RootKeyError::Missing("[root_key] provider = \"passphrase\" needs path, a file that holds the passphrase".into())
+                RootKeyError::Missing(
+                    "[root_key] provider = \"passphrase\" needs path, a file that holds the passphrase".into(),
+                )
             })?;
             let bytes = read_private(path).map_err(|error| RootKeyError::File(path.clone(), error))?;
             let passphrase = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
@@ -99,7 +104,8 @@ fn default_path(store: &[u8; 16]) -> Result<PathBuf, RootKeyError> {
     let base = match std::env::var_os("XDG_CONFIG_HOME") {
         Some(directory) => PathBuf::from(directory),
         None => {
-            let home = std::env::var_os("HOME").ok_or_else(|| RootKeyError::Missing("neither HOME nor [root_key] path is set".into()))?;
+            let home = std::env::var_os("HOME")
+                .ok_or_else(|| RootKeyError::Missing("neither HOME nor [root_key] path is set".into()))?;
             PathBuf::from(home).join(".config")
         }
     };
@@ -162,7 +168,10 @@ mod tests {
         fs::create_dir(&data).unwrap();
         let path = directory.path().join("root-key");
         let settings = Settings { provider: Some(Provider::File), path: Some(path.clone()) };
-        assert!(matches!(ask(&settings, &data, false), Err(RootKeyError::File(..))), "an existing store never gets a new key");
+        assert!(
+            matches!(ask(&settings, &data, false), Err(RootKeyError::File(..))),
+            "an existing store never gets a new key"
+        );
         let key = ask(&settings, &data, true).unwrap();
         assert_eq!(ask(&settings, &data, false).unwrap(), key);
         assert_eq!(ask(&settings, &data, true).unwrap(), key, "a key file is never overwritten");

@@ -20,7 +20,8 @@ use tokio::{
     sync::watch,
 };
 use tresor_front::{
-    AuthSettings, Authenticator, DevCa, Front, FrontSettings, Health, Listener, TlsError, TrustedProxies, serve_admin, tls_from_pem,
+    AuthSettings, Authenticator, DevCa, Front, FrontSettings, Health, Listener, TlsError, TrustedProxies, serve_admin,
+    tls_from_pem,
 };
 use tresor_gateway::{Gateway, GatewaySettings};
 use zeroize::Zeroizing;
@@ -94,15 +95,18 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
 
     let health = Arc::new(Health::default());
     let admin = listen(admin)?;
-    let mut endpoints = json!({ "admin": format!("http://{}", bound(&admin)), "https": null, "ca": null, "pid": std::process::id() });
+    let mut endpoints =
+        json!({ "admin": format!("http://{}", bound(&admin)), "https": null, "ca": null, "pid": std::process::id() });
     let probes = tokio::spawn(serve_admin(admin, Arc::clone(&health)));
     let mut listeners = vec![Listener { tcp: listen(http)?, tls: None }];
     endpoints["http"] = format!("http://{}", bound(&listeners[0].tcp)).into();
     if let Some(https) = https {
         let tls = match (&config.server.tls_certificate, &config.server.tls_key) {
             (Some(certificate), Some(key)) => {
-                let chain = fs::read(certificate).map_err(|error| ServeError::File(certificate.display().to_string(), error))?;
-                let key = files::read_private(key).map_err(|error| ServeError::File(key.display().to_string(), error))?;
+                let chain = fs::read(certificate)
+                    .map_err(|error| ServeError::File(certificate.display().to_string(), error))?;
+                let key =
+                    files::read_private(key).map_err(|error| ServeError::File(key.display().to_string(), error))?;
                 tls_from_pem(&chain, &key)?
             }
             _ if dev => {
@@ -143,7 +147,8 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
         services: vec![Arc::new(gateway)],
         entropy: Arc::clone(&parts.entropy),
     });
-    let socket = control::listen(&config.data_dir).map_err(|error| ServeError::File("the control socket".into(), error))?;
+    let socket =
+        control::listen(&config.data_dir).map_err(|error| ServeError::File("the control socket".into(), error))?;
     let commands = tokio::spawn(control::serve(socket, Arc::clone(&parts)));
     let tending = tokio::spawn(parts.store.clone().tend());
 
@@ -178,7 +183,8 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
 /// Says where the server answers, to people in the log and to programs in `endpoints.json`.
 fn announce(data_dir: &Path, endpoints: &serde_json::Value) -> Result<(), ServeError> {
     let path = data_dir.join("endpoints.json");
-    files::replace(&path, endpoints.to_string().as_bytes()).map_err(|error| ServeError::File(path.display().to_string(), error))?;
+    files::replace(&path, endpoints.to_string().as_bytes())
+        .map_err(|error| ServeError::File(path.display().to_string(), error))?;
     let text = |name: &str| endpoints[name].as_str().unwrap_or("-").to_owned();
     tracing::info!(http = text("http"), https = text("https"), admin = text("admin"), ca = text("ca"), "ready");
     Ok(())

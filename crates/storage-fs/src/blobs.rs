@@ -138,7 +138,13 @@ impl BlobStore for FsBlobs {
             }
             let file = Arc::new(file);
             let first = (range.start < range.end).then(|| piece(&file, &range)).transpose()?;
-            Ok(Reading { file, at: range.start + first.as_ref().map_or(0, |b: &Bytes| b.len() as u64), end: range.end, first, next: None })
+            Ok(Reading {
+                file,
+                at: range.start + first.as_ref().map_or(0, |b: &Bytes| b.len() as u64),
+                end: range.end,
+                first,
+                next: None,
+            })
         })
         .await?;
         Ok(CipherStream::new(stream::unfold(Some(reader), Reading::step)))
@@ -196,10 +202,13 @@ impl BlobStore for FsBlobs {
 /// The names in a directory, ascending; none if it is gone.
 fn names(directory: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(directory) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         other => other?,
     };
-    let names: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect();
+    let names: io::Result<Vec<_>> =
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect();
     let mut names = names?;
     names.sort_unstable();
     Ok(names)

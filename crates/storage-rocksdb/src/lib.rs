@@ -3,7 +3,10 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions, WriteBatch,
+    WriteOptions,
+};
 use std::{collections::HashMap, fmt, path::Path, sync::Arc, thread};
 use tokio::sync::{mpsc, oneshot};
 use tresor_storage::{Batch, Expected, MetaError, MetaStore, Page, Partition, Scan, Write, added};
@@ -81,7 +84,8 @@ impl RocksMeta {
         let db = Arc::new(DB::open(&options, directory).map_err(engine)?);
         let (commits, waiting) = mpsc::channel(MAX_WAITING);
         let committer = Committer { db: Arc::clone(&db), broken: None };
-        let thread = thread::Builder::new().name("commit".into()).spawn(move || committer.run(waiting)).map_err(engine)?;
+        let thread =
+            thread::Builder::new().name("commit".into()).spawn(move || committer.run(waiting)).map_err(engine)?;
         Ok(Self { db, commits: Some(commits), committer: Some(thread) })
     }
 }

@@ -46,7 +46,12 @@ impl FromStr for BlobId {
         let (owner, rest) = rest.split_first_chunk::<16>().ok_or(tresor_model::InvalidName)?;
         let (part, rest) = rest.split_first_chunk::<2>().ok_or(tresor_model::InvalidName)?;
         let nonce = rest.first_chunk::<8>().ok_or(tresor_model::InvalidName)?;
-        Ok(Self { bucket: BucketId::from_bytes(*bucket), owner: *owner, part: u16::from_be_bytes(*part), nonce: *nonce })
+        Ok(Self {
+            bucket: BucketId::from_bytes(*bucket),
+            owner: *owner,
+            part: u16::from_be_bytes(*part),
+            nonce: *nonce,
+        })
     }
 }
 

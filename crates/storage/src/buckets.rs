@@ -100,7 +100,11 @@ impl Store {
         let row = rows::bucket(name.as_str());
         let record = BucketRecord { id, owner: owner.clone(), created, region: region.to_owned() };
         let value = seal_record(&shared.keys.records, Partition::CATALOG, &row, &record);
-        match shared.meta.commit(Partition::CATALOG, Batch::default().guard(row.clone(), Expected::Absent).put(row, value)).await {
+        match shared
+            .meta
+            .commit(Partition::CATALOG, Batch::default().guard(row.clone(), Expected::Absent).put(row, value))
+            .await
+        {
             Ok(()) => Ok(bucket),
             Err(MetaError::Conflict) => {
                 shared.clear(id).await?;

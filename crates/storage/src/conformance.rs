@@ -7,7 +7,9 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use tresor_digest::Digests;
-use tresor_envelope::{BodyError, DataKey, Envelope, Header, PartParams, PlainSource, SealedBody, SseMode, WrappedKeys, seal};
+use tresor_envelope::{
+    BodyError, DataKey, Envelope, Header, PartParams, PlainSource, SealedBody, SseMode, WrappedKeys, seal,
+};
 use tresor_model::BucketId;
 
 fn row(key: &str) -> Vec<u8> {
@@ -101,7 +103,8 @@ impl PlainSource for Pieces {
 pub fn body(length: usize, fails: bool) -> SealedBody {
     let header = Header::new(SseMode::S3, "");
     let (key, _) =
-        Envelope::assemble(header.clone(), DataKey::from_bytes([1; 32]), None, WrappedKeys::default(), Vec::new()).expect("one layer");
+        Envelope::assemble(header.clone(), DataKey::from_bytes([1; 32]), None, WrappedKeys::default(), Vec::new())
+            .expect("one layer");
     let params = PartParams { number: 1, salt: [2; 32], stream: [3; 16] };
     let pieces = vec![0x55; length].chunks(100_000).map(Bytes::copy_from_slice).collect();
     seal(key, &header, params, Box::new(Pieces(pieces, fails)))
@@ -109,7 +112,8 @@ pub fn body(length: usize, fails: bool) -> SealedBody {
 
 /// A blob store that is still empty.
 pub async fn blobs(store: &dyn BlobStore) {
-    let id = |n: u8| BlobId { bucket: BucketId::from_bytes([n; 16]), owner: [n; 16], part: u16::from(n), nonce: [n; 8] };
+    let id =
+        |n: u8| BlobId { bucket: BucketId::from_bytes([n; 16]), owner: [n; 16], part: u16::from(n), nonce: [n; 8] };
     let read = async |n, range| store.read(&id(n), range).await.expect("read").collect().await.expect("bytes");
 
     for (n, length) in [(1_u8, 0_usize), (2, 1), (3, 65_536), (4, 3_000_000)] {

@@ -144,11 +144,17 @@ async fn collect_row(shared: &Arc<Shared>, bucket: BucketId, row: &[u8]) -> Resu
 }
 
 /// Removes the parts of an upload but those in `keep`: blob first, then row, so that a crash leaves the row to do it again.
-async fn drop_parts(shared: &Arc<Shared>, bucket: BucketId, upload: &UploadId, keep: &[(u16, u16)]) -> Result<(), StoreError> {
+async fn drop_parts(
+    shared: &Arc<Shared>,
+    bucket: BucketId,
+    upload: &UploadId,
+    keep: &[(u16, u16)],
+) -> Result<(), StoreError> {
     let prefix = rows::parts(upload);
     let mut from = prefix.clone();
     loop {
-        let page = shared.meta.scan(partition(bucket), Scan { prefix: prefix.clone(), from, limit: Batch::MAX_KEYS }).await?;
+        let page =
+            shared.meta.scan(partition(bucket), Scan { prefix: prefix.clone(), from, limit: Batch::MAX_KEYS }).await?;
         let mut batch = Batch::default();
         for (row, value) in &page.entries {
             let record: PartRecord = open_record(&shared.keys.records, partition(bucket), row, value)?;

@@ -75,17 +75,18 @@ impl Store {
             None => prefix.clone(),
             Some(after) => behind(rows::OBJECTS, after, after.as_bytes(), query, &[0]),
         };
-        let name = |row: &[u8]| Some(String::from_utf8(row.strip_prefix(rows::OBJECTS)?.to_vec()).ok()?);
+        let name = |row: &[u8]| String::from_utf8(row.strip_prefix(rows::OBJECTS)?.to_vec()).ok();
         let group = |rolled: &str| [rows::OBJECTS, rolled.as_bytes()].concat();
         let (items, more) = self.walk(bucket, prefix, from, query, name, group).await?;
         let index = self.shared.index_key(bucket.id);
-        let mut listing = Listing::default();
-        listing.next = items.last().filter(|_| more).map(|item| item.name().to_owned());
+        let next = items.last().filter(|_| more).map(|item| item.name().to_owned());
+        let mut listing = Listing { next, ..Listing::default() };
         for item in items {
             match item {
                 Item::Prefix(prefix) => listing.prefixes.push(prefix),
                 Item::Row(name, _, value) => {
-                    let key: ObjectKey = name.parse().map_err(|_| StoreError::Corrupt("an object's row has no valid key"))?;
+                    let key: ObjectKey =
+                        name.parse().map_err(|_| StoreError::Corrupt("an object's row has no valid key"))?;
                     listing.versions.push(self.shared.version(bucket, &index, key, &value)?);
                 }
             }
@@ -138,7 +139,8 @@ impl Store {
         }
         'pages: loop {
             let limit = PAGE.min(query.limit + 1);
-            let page = self.shared.meta.scan(partition(bucket.id), Scan { prefix: prefix.clone(), from, limit }).await?;
+            let page =
+                self.shared.meta.scan(partition(bucket.id), Scan { prefix: prefix.clone(), from, limit }).await?;
             from = match page.entries.last() {
                 Some((row, _)) => [&row[..], &[0]].concat(),
                 None => return Ok((items, false)),

@@ -73,7 +73,12 @@ pub struct Deleted {
 impl Store {
     /// Stores `body` as the current version. Errors: Body, PreconditionFailed, NoSuchKey (If-Match without an object),
     /// NoSuchBucket, Conflict.
-    pub async fn put_object(&self, bucket: &Bucket, new: NewObject, mut body: SealedBody) -> Result<Version, StoreError> {
+    pub async fn put_object(
+        &self,
+        bucket: &Bucket,
+        new: NewObject,
+        mut body: SealedBody,
+    ) -> Result<Version, StoreError> {
         let shared = &self.shared;
         let small = body.take_small(INLINE_MAX).await?;
         let guard = match &small {
@@ -86,7 +91,11 @@ impl Store {
         let done = body.finish()?;
         let index = shared.index_key(bucket.id);
         let etag = shared.etag(new.etag, &done.digests);
-        let checksums = done.sealed_checksums.map(|sealed| StoredChecksums { salt: done.part.salt, sealed, kind: new.checksum_kind });
+        let checksums = done.sealed_checksums.map(|sealed| StoredChecksums {
+            salt: done.part.salt,
+            sealed,
+            kind: new.checksum_kind,
+        });
         let size = done.part.length;
         let record = VersionRecord {
             write: new.write,
@@ -156,7 +165,9 @@ impl Store {
     ) -> Result<PlainBody, StoreError> {
         let shared = Arc::clone(&self.shared);
         let (parts, places) = match &version.body {
-            Body::Inline(part) => (vec![part.clone()], Places::Inline(partition(bucket.id), rows::inline(&version.write))),
+            Body::Inline(part) => {
+                (vec![part.clone()], Places::Inline(partition(bucket.id), rows::inline(&version.write)))
+            }
             Body::Blob(part, nonce) => {
                 let id = BlobId { bucket: bucket.id, owner: *version.write.as_bytes(), part: 0, nonce: *nonce };
                 (vec![part.clone()], Places::Blobs(vec![id]))
@@ -167,7 +178,8 @@ impl Store {
                     .await?
                     .into_iter()
                     .map(|row| {
-                        let id = BlobId { bucket: bucket.id, owner: *upload.as_bytes(), part: row.number, nonce: row.nonce };
+                        let id =
+                            BlobId { bucket: bucket.id, owner: *upload.as_bytes(), part: row.number, nonce: row.nonce };
                         (row.sealed, id)
                     })
                     .unzip();
@@ -329,7 +341,11 @@ impl Shared {
     }
 
     /// Writes a blob. Until the guard is told to keep it, dropping the guard removes the blob.
-    pub(crate) async fn write_blob(self: &Arc<Self>, id: BlobId, body: &mut SealedBody) -> Result<BlobGuard, BlobError> {
+    pub(crate) async fn write_blob(
+        self: &Arc<Self>,
+        id: BlobId,
+        body: &mut SealedBody,
+    ) -> Result<BlobGuard, BlobError> {
         self.in_flight.lock().insert(id);
         let guard = BlobGuard { shared: Arc::clone(self), id, kept: false };
         self.blobs.write(&id, body).await?;

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use tresor_envelope::{Envelope, SealedPart};
 use tresor_model::{
-    AccountId, BucketId, BucketName, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, TagSet, Timestamp, UploadId, VersionId,
-    WriteId,
+    AccountId, BucketId, BucketName, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, TagSet, Timestamp, UploadId,
+    VersionId, WriteId,
 };
 
 /// A bucket that exists.

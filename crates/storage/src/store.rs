@@ -5,7 +5,7 @@ use crate::{
     error::StoreError,
     garbage::Collector,
     meta::{Batch, MetaError, MetaStore, Partition},
-    record::{Bucket, BucketState, VersionRecord, Version},
+    record::{Bucket, BucketState, Version, VersionRecord},
     rows::{self, open_record, seal_record},
 };
 use bytes::Bytes;

@@ -5,7 +5,10 @@ use crate::{
     error::StoreError,
     meta::{Batch, Expected, MetaError, Partition, Scan},
     objects::Precondition,
-    record::{Body, Bucket, ETagRule, Garbage, ObjectMeta, PartRecord, PartRow, StoredChecksums, Upload, UploadRecord, Version, VersionRecord},
+    record::{
+        Body, Bucket, ETagRule, Garbage, ObjectMeta, PartRecord, PartRow, StoredChecksums, Upload, UploadRecord,
+        Version, VersionRecord,
+    },
     rows::{self, open_record, seal_record},
     store::{COMMIT_ATTEMPTS, Shared, Store, partition, to_version},
 };
@@ -64,7 +67,13 @@ impl Store {
     }
 
     /// Stores one part, in place of an earlier one of its number. Errors: Body, NoSuchUpload, NoSuchBucket.
-    pub async fn put_part(&self, bucket: &Bucket, upload: &Upload, mut body: SealedBody, number: u16) -> Result<PartRow, StoreError> {
+    pub async fn put_part(
+        &self,
+        bucket: &Bucket,
+        upload: &Upload,
+        mut body: SealedBody,
+        number: u16,
+    ) -> Result<PartRow, StoreError> {
         let shared = &self.shared;
         let id = BlobId::fresh(bucket.id, *upload.id.as_bytes(), number, &*shared.entropy);
         let guard = shared.write_blob(id, &mut body).await?;
@@ -162,14 +171,25 @@ impl Store {
             Err(StoreError::Conflict) => return Err(StoreError::NoSuchUpload),
             other => other?,
         }
-        let mut completing =
-            Completing { shared: Arc::clone(shared), bucket: bucket.clone(), upload, closed: raw, parts: Vec::new(), done: false };
+        let mut completing = Completing {
+            shared: Arc::clone(shared),
+            bucket: bucket.clone(),
+            upload,
+            closed: raw,
+            parts: Vec::new(),
+            done: false,
+        };
         completing.parts = shared.part_rows(bucket, &completing.upload.id).await?;
         Ok(completing)
     }
 
     /// The object that an upload became, if it still is the current version: a repeated Complete answers the same.
-    pub async fn completed(&self, bucket: &Bucket, key: &ObjectKey, id: &UploadId) -> Result<Option<Version>, StoreError> {
+    pub async fn completed(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        id: &UploadId,
+    ) -> Result<Option<Version>, StoreError> {
         let current = self.version(bucket, key, None).await?;
         Ok(current.filter(|version| matches!(&version.body, Body::Parts { upload, .. } if upload == id)))
     }

@@ -1,6 +1,8 @@
 //! Must show 5, on the metadata: every byte of every row of a bucket flipped in turn, rows under another's key, parts dropped,
 //! reordered and duplicated. Whatever is done, a read gives the right bytes or an error.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::{
@@ -9,12 +11,16 @@ use std::sync::{
 };
 use tresor_digest::{DigestPlan, Digester, Digests};
 use tresor_envelope::{
-    Binding, BodyError, DataKey, Envelope, Header, PartParams, PlainSource, RecordKey, SealedBody, SseMode, WrappedKeys, seal, unwrap, wrap,
+    Binding, BodyError, DataKey, Envelope, Header, PartParams, PlainSource, RecordKey, SealedBody, SseMode,
+    WrappedKeys, seal, unwrap, wrap,
 };
-use tresor_model::{AccountId, BucketName, ChecksumAlgorithm, ChecksumType, Clock, ETag, Entropy, ObjectKey, TagSet, Timestamp, UploadId, WriteId};
+use tresor_model::{
+    AccountId, BucketName, ChecksumAlgorithm, ChecksumType, Clock, ETag, Entropy, ObjectKey, TagSet, Timestamp,
+    UploadId, WriteId,
+};
 use tresor_storage::{
-    Batch, Bucket, ETagRule, IndexRoot, MemoryBlobs, MemoryMeta, MetaStore, NewObject, NewUpload, ObjectMeta, Partition, Precondition, Scan,
-    Store, StoreKeys,
+    Batch, Bucket, ETagRule, IndexRoot, MemoryBlobs, MemoryMeta, MetaStore, NewObject, NewUpload, ObjectMeta,
+    Partition, Precondition, Scan, Store, StoreKeys,
 };
 
 #[derive(Debug, Default)]
@@ -72,7 +78,8 @@ impl World {
         let data_key = DataKey::generate(&*self.machine);
         let binding = Binding { bucket: self.bucket.id, key: key.clone(), write };
         let wrapped = wrap(&KEK, &*self.machine, &binding.digest(&header), data_key.expose());
-        Envelope::assemble(header, data_key, None, WrappedKeys { wrapped, ..WrappedKeys::default() }, Vec::new()).unwrap()
+        Envelope::assemble(header, data_key, None, WrappedKeys { wrapped, ..WrappedKeys::default() }, Vec::new())
+            .unwrap()
     }
 
     fn recover(&self, envelope: &Envelope, key: &ObjectKey, write: WriteId) -> Option<tresor_envelope::ContentKey> {
@@ -82,7 +89,8 @@ impl World {
     }
 
     fn sealed(&self, key: tresor_envelope::ContentKey, envelope: &Envelope, number: u16, body: &[u8]) -> SealedBody {
-        let mut digester = Digester::new(&DigestPlan { md5: true, sha256: false, checksums: vec![ChecksumAlgorithm::Crc32] });
+        let mut digester =
+            Digester::new(&DigestPlan { md5: true, sha256: false, checksums: vec![ChecksumAlgorithm::Crc32] });
         digester.update(body);
         let source = Whole { body: Some(Bytes::copy_from_slice(body)), digests: digester.finish() };
         seal(key, &envelope.header, PartParams::fresh(number, &*self.machine), Box::new(source))
@@ -254,7 +262,8 @@ async fn parts_dropped_reordered_duplicated_or_replaced_are_found() {
     };
     let all = world.rows().await;
     let rows: Vec<_> = all.iter().filter(|(row, _)| row.starts_with(&upload)).cloned().collect();
-    let others: Vec<_> = all.iter().filter(|(row, _)| row.starts_with(b"p/") && !row.starts_with(&upload)).cloned().collect();
+    let others: Vec<_> =
+        all.iter().filter(|(row, _)| row.starts_with(b"p/") && !row.starts_with(&upload)).cloned().collect();
     assert_eq!((rows.len(), others.len()), (4, 4));
     let name = if world.get("k").await.is_some() { "k" } else { "other" };
     let victim = {

@@ -44,10 +44,20 @@ pub enum AuthError {
     UnknownAccessKey(String),
     /// A session token, which no caller of ours has.
     InvalidToken,
-    SignatureDoesNotMatch { access_key_id: String, string_to_sign: String, provided: String },
+    SignatureDoesNotMatch {
+        access_key_id: String,
+        string_to_sign: String,
+        provided: String,
+    },
     /// Request time and server time.
-    Skewed { request: String, now: Timestamp },
-    Expired { expires: Timestamp, now: Timestamp },
+    Skewed {
+        request: String,
+        now: Timestamp,
+    },
+    Expired {
+        expires: Timestamp,
+        now: Timestamp,
+    },
     /// The names of `x-amz-*` headers that the signature does not cover.
     HeadersNotSigned(Vec<String>),
     MissingDate,
@@ -131,7 +141,9 @@ impl Authenticator {
                 Ok(Authenticated { caller: Caller::anonymous(head.secure), info, payload })
             }
             (Some(header), false, false) if header.starts_with(v4::ALGORITHM) => self.v4_header(head, header),
-            (Some(header), false, false) if header.starts_with("AWS ") && self.settings.sigv2 => self.v2_header(head, header),
+            (Some(header), false, false) if header.starts_with("AWS ") && self.settings.sigv2 => {
+                self.v2_header(head, header)
+            }
             (None, true, false) => self.v4_query(head),
             (None, false, true) if self.settings.sigv2 => self.v2_query(head),
             (Some(header), false, false) if !header.starts_with("AWS") => {
@@ -144,7 +156,8 @@ impl Authenticator {
 
     /// `x-amz-security-token` in header or query.
     fn refuse_token(head: &Head) -> Result<(), AuthError> {
-        let token = head.headers.contains_key("x-amz-security-token") || head.query.get("X-Amz-Security-Token").is_some();
+        let token =
+            head.headers.contains_key("x-amz-security-token") || head.query.get("X-Amz-Security-Token").is_some();
         if token { Err(AuthError::InvalidToken) } else { Ok(()) }
     }
 }
@@ -156,9 +169,10 @@ impl Authenticated {
         let (protection, declared) = match payload.payload {
             Payload::Unsigned => (Protection::None, number("content-length")),
             Payload::Hash(hash) => (Protection::Hash(hash), number("content-length")),
-            Payload::Chunks { signer, trailer } => {
-                (Protection::Chunks(Box::new(ChunkDecoder::new(signer, trailer))), number("x-amz-decoded-content-length"))
-            }
+            Payload::Chunks { signer, trailer } => (
+                Protection::Chunks(Box::new(ChunkDecoder::new(signer, trailer))),
+                number("x-amz-decoded-content-length"),
+            ),
         };
         let bodyless = declared.is_none()
             && !head.headers.contains_key("transfer-encoding")
@@ -170,11 +184,7 @@ impl Authenticated {
 }
 
 /// Reads `x-amz-content-sha256`. `signer` makes the chunk signer of a request that is signed with Signature Version 4.
-fn payload(
-    head: &Head,
-    signer: Option<&dyn Fn() -> ChunkSigner>,
-    version: SigVersion,
-) -> Result<Payload, AuthError> {
+fn payload(head: &Head, signer: Option<&dyn Fn() -> ChunkSigner>, version: SigVersion) -> Result<Payload, AuthError> {
     let value = head.text("x-amz-content-sha256");
     let chunks = |signer, trailer| {
         if head.text("x-amz-decoded-content-length").is_none_or(|text| text.trim().parse::<u64>().is_err()) {
@@ -187,7 +197,9 @@ fn payload(
         (Some("STREAMING-UNSIGNED-PAYLOAD-TRAILER"), _) => chunks(None, true),
         (Some("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"), Some(signer)) => chunks(Some(signer()), false),
         (Some("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"), Some(signer)) => chunks(Some(signer()), true),
-        (Some(mode), _) if mode.starts_with("STREAMING-AWS4-ECDSA") => Err(AuthError::NotImplementedPayload(mode.to_owned())),
+        (Some(mode), _) if mode.starts_with("STREAMING-AWS4-ECDSA") => {
+            Err(AuthError::NotImplementedPayload(mode.to_owned()))
+        }
         (Some(value), _) => {
             let mut hash = [0; 32];
             match hex::decode_to_slice(value, &mut hash) {

@@ -53,10 +53,12 @@ const OPTIONAL: [&str; 2] = ["encryption", "publicAccessBlock"];
 
 impl Authenticator {
     pub(super) fn v2_header(&self, head: &Head, header: &str) -> Result<Authenticated, AuthError> {
-        let (key_id, signature) = header
-            .strip_prefix("AWS ")
-            .and_then(|rest| rest.trim().rsplit_once(':'))
-            .ok_or_else(|| AuthError::MalformedHeader("AWS authorization header is invalid.  Expected AwsAccessKeyId:signature".into()))?;
+        let (key_id, signature) =
+            header.strip_prefix("AWS ").and_then(|rest| rest.trim().rsplit_once(':')).ok_or_else(|| {
+                AuthError::MalformedHeader(
+                    "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature".into(),
+                )
+            })?;
         let amz_date = head.text("x-amz-date");
         let text = amz_date.or_else(|| head.text("date")).ok_or(AuthError::MissingDate)?;
         let at = httpdate::parse_http_date(text)
@@ -76,14 +78,17 @@ impl Authenticator {
     pub(super) fn v2_query(&self, head: &Head) -> Result<Authenticated, AuthError> {
         let parameter = |name: &str| {
             head.query.get(name).ok_or_else(|| {
-                AuthError::MalformedQuery("Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters".into())
+                AuthError::MalformedQuery(
+                    "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters".into(),
+                )
             })
         };
         let (key_id, expires) = (parameter("AWSAccessKeyId")?, parameter("Expires")?);
         // Base64 may hold a plus sign, which the decoded query has turned into a space.
         let signature = parameter("Signature")?.replace(' ', "+");
-        let seconds: u64 =
-            expires.parse().map_err(|_| AuthError::MalformedQuery("Invalid date (should be seconds since epoch)".into()))?;
+        let seconds: u64 = expires
+            .parse()
+            .map_err(|_| AuthError::MalformedQuery("Invalid date (should be seconds since epoch)".into()))?;
         let (until, now) = (Timestamp::from_millis(seconds.saturating_mul(1000)), self.clock.now());
         if now > until {
             return Err(AuthError::Expired { expires: until, now });
@@ -91,9 +96,17 @@ impl Authenticator {
         self.check_v2(head, key_id, &signature, expires, Via::Query)
     }
 
-    fn check_v2(&self, head: &Head, key_id: &str, signature: &str, date: &str, via: Via) -> Result<Authenticated, AuthError> {
+    fn check_v2(
+        &self,
+        head: &Head,
+        key_id: &str,
+        signature: &str,
+        date: &str,
+        via: Via,
+    ) -> Result<Authenticated, AuthError> {
         Self::refuse_token(head)?;
-        let credential = self.directory.credential(key_id).ok_or_else(|| AuthError::UnknownAccessKey(key_id.to_owned()))?;
+        let credential =
+            self.directory.credential(key_id).ok_or_else(|| AuthError::UnknownAccessKey(key_id.to_owned()))?;
         let given = STANDARD.decode(signature).unwrap_or_default();
         let mut string_to_sign = String::new();
         let mut matched = false;
@@ -124,13 +137,18 @@ impl Authenticator {
         };
         let mut amz: BTreeMap<String, String> = BTreeMap::new();
         if via == Via::Query {
-            for (name, value) in head.query.signed().filter(|(name, _)| name.to_ascii_lowercase().starts_with("x-amz-")) {
+            for (name, value) in head.query.signed().filter(|(name, _)| name.to_ascii_lowercase().starts_with("x-amz-"))
+            {
                 amz.insert(name.to_ascii_lowercase(), value.trim().to_owned());
             }
         }
         for name in head.headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-")) {
-            let values: Vec<String> =
-                head.headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes()).trim().to_owned()).collect();
+            let values: Vec<String> = head
+                .headers
+                .get_all(name)
+                .iter()
+                .map(|v| String::from_utf8_lossy(v.as_bytes()).trim().to_owned())
+                .collect();
             amz.insert(name.to_owned(), values.join(","));
         }
         let amz: String = amz.into_iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
@@ -140,9 +158,15 @@ impl Authenticator {
             .filter(|(name, _)| SUB_RESOURCES.contains(name) && (with_optional || !OPTIONAL.contains(name)))
             .collect();
         sub.sort_unstable();
-        let sub: Vec<String> =
-            sub.into_iter().map(|(name, value)| if value.is_empty() { name.to_owned() } else { format!("{name}={value}") }).collect();
-        let bucket = self.settings.virtual_host_domains.iter().find_map(|domain| head.host.strip_suffix(domain.as_str())?.strip_suffix('.'));
+        let sub: Vec<String> = sub
+            .into_iter()
+            .map(|(name, value)| if value.is_empty() { name.to_owned() } else { format!("{name}={value}") })
+            .collect();
+        let bucket = self
+            .settings
+            .virtual_host_domains
+            .iter()
+            .find_map(|domain| head.host.strip_suffix(domain.as_str())?.strip_suffix('.'));
         let bucket = bucket.map(|bucket| format!("/{bucket}")).unwrap_or_default();
         let question = if sub.is_empty() { "" } else { "?" };
         let resource = format!("{bucket}{}{question}{}", head.path, sub.join("&"));

@@ -1,11 +1,16 @@
 //! Signature Version 4. The canonical request is ours, because a server must rebuild it from what arrived; key derivation and
 //! signature are aws-sigv4's. Source: "Authenticating Requests (AWS Signature Version 4)", S3 API reference.
 
-use super::{AuthError, AuthInfo, Authenticated, Authenticator, MAX_SIGNING_KEYS, MAX_SKEW_MS, SigVersion, Via, payload};
+use super::{
+    AuthError, AuthInfo, Authenticated, Authenticator, MAX_SIGNING_KEYS, MAX_SKEW_MS, SigVersion, Via, payload,
+};
 use crate::{chunked::ChunkSigner, head::Head};
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use std::{sync::Arc, time::{Duration, UNIX_EPOCH}};
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 use subtle::ConstantTimeEq;
 use tresor_identity::Credential;
 use tresor_model::{Caller, Timestamp};
@@ -66,12 +71,15 @@ impl Authenticator {
                 _ => return Err(malformed("The authorization header is malformed.")),
             }
         }
-        let credential = credential.ok_or_else(|| malformed("The authorization header is malformed; missing Credential."))?;
+        let credential =
+            credential.ok_or_else(|| malformed("The authorization header is malformed; missing Credential."))?;
         let scope = Scope::parse(credential).ok_or_else(|| {
             malformed("The authorization header is malformed; the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
         })?;
-        let signed = signed.ok_or_else(|| malformed("The authorization header is malformed; missing SignedHeaders."))?;
-        let signature = signature.ok_or_else(|| malformed("The authorization header is malformed; missing Signature."))?;
+        let signed =
+            signed.ok_or_else(|| malformed("The authorization header is malformed; missing SignedHeaders."))?;
+        let signature =
+            signature.ok_or_else(|| malformed("The authorization header is malformed; missing Signature."))?;
         let at = match (head.text("x-amz-date"), head.text("date")) {
             (Some(text), _) => Timestamp::parse_basic(text),
             (None, Some(text)) => httpdate::parse_http_date(text)
@@ -120,9 +128,12 @@ impl Authenticator {
         if date_time[..8] != scope.date {
             return Err(malformed("Invalid credential date. Date is not the same as X-Amz-Date."));
         }
-        let expires: u64 = parameter("X-Amz-Expires")?.parse().map_err(|_| malformed("X-Amz-Expires should be a number"))?;
+        let expires: u64 =
+            parameter("X-Amz-Expires")?.parse().map_err(|_| malformed("X-Amz-Expires should be a number"))?;
         if expires > MAX_EXPIRES {
-            return Err(malformed("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"));
+            return Err(malformed(
+                "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",
+            ));
         }
         let now = self.clock.now();
         if at.since(now) > MAX_SKEW_MS {
@@ -147,7 +158,9 @@ impl Authenticator {
             .headers
             .keys()
             .map(http::HeaderName::as_str)
-            .filter(|name| (name.starts_with("x-amz-") || *name == "host") && !claim.signed_headers.iter().any(|s| s == name))
+            .filter(|name| {
+                (name.starts_with("x-amz-") || *name == "host") && !claim.signed_headers.iter().any(|s| s == name)
+            })
             // A presigned URL's payload hash is part of what is signed, wherever it stands.
             .filter(|name| !(via == Via::Query && *name == "x-amz-content-sha256"))
             .map(str::to_owned)
@@ -156,7 +169,8 @@ impl Authenticator {
             return Err(AuthError::HeadersNotSigned(unsigned));
         }
         let key_id = &claim.scope.access_key_id;
-        let credential = self.directory.credential(key_id).ok_or_else(|| AuthError::UnknownAccessKey(key_id.clone()))?;
+        let credential =
+            self.directory.credential(key_id).ok_or_else(|| AuthError::UnknownAccessKey(key_id.clone()))?;
         let key = self.signing_key(&credential, &claim.scope);
         let hash = tresor_digest::sha256(canonical_request(head, &claim, via).as_bytes());
         let scope = claim.scope.text();
@@ -229,9 +243,9 @@ fn canonical_request(head: &Head, claim: &Claim, via: Via) -> String {
     }
     let hash = match via {
         Via::Query => head.text("x-amz-content-sha256").unwrap_or("UNSIGNED-PAYLOAD"),
-        Via::Header | Via::Nothing => {
-            head.text("x-amz-content-sha256").unwrap_or("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-        }
+        Via::Header | Via::Nothing => head
+            .text("x-amz-content-sha256")
+            .unwrap_or("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
     };
     [head.method.as_str(), &path, &query.join("&"), &headers, &claim.signed_headers.join(";"), hash].join("\n")
 }
@@ -255,9 +269,13 @@ mod tests {
     fn authenticator(now: &str) -> Authenticator {
         let id: tresor_model::AccountId = "111122223333".parse().unwrap();
         let mut directory = Directory::default();
-        directory.add_account(Account { id: id.clone(), name: "a".into(), canonical_id: "0".repeat(64), email: None }).unwrap();
+        directory
+            .add_account(Account { id: id.clone(), name: "a".into(), canonical_id: "0".repeat(64), email: None })
+            .unwrap();
         let secret = SecretAccessKey::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
-        directory.add_credential("AKIAIOSFODNN7EXAMPLE", Credential { principal: Principal::Root { account: id }, secret }).unwrap();
+        directory
+            .add_credential("AKIAIOSFODNN7EXAMPLE", Credential { principal: Principal::Root { account: id }, secret })
+            .unwrap();
         let clock = Arc::new(At(Timestamp::parse_basic(now).unwrap()));
         Authenticator::new(AuthSettings { sigv2: true, virtual_host_domains: Vec::new() }, Arc::new(directory), clock)
     }
@@ -285,7 +303,9 @@ mod tests {
     #[test]
     fn the_examples_of_the_reference_verify() {
         let check = |uri: &str, extra: &[(&str, &str)], signed: &str, signature: &str| {
-            let authorization = format!("AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, SignedHeaders={signed}, Signature={signature}");
+            let authorization = format!(
+                "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, SignedHeaders={signed}, Signature={signature}"
+            );
             let mut headers = vec![
                 ("host", "examplebucket.s3.amazonaws.com"),
                 ("x-amz-date", "20130524T000000Z"),
@@ -298,14 +318,28 @@ mod tests {
         let range = "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41";
         let signed = "host;range;x-amz-content-sha256;x-amz-date";
         assert_eq!(check("/test.txt", &[("range", "bytes=0-9")], signed, range), Ok(()));
-        assert!(matches!(check("/test.txt", &[("range", "bytes=0-8")], signed, range), Err(AuthError::SignatureDoesNotMatch { .. })));
+        assert!(matches!(
+            check("/test.txt", &[("range", "bytes=0-8")], signed, range),
+            Err(AuthError::SignatureDoesNotMatch { .. })
+        ));
         assert!(matches!(
             check("/test.txt", &[("range", "bytes=0-9"), ("x-amz-acl", "private")], signed, range),
             Err(AuthError::HeadersNotSigned(_))
         ));
         let plain = "host;x-amz-content-sha256;x-amz-date";
-        assert_eq!(check("/?lifecycle", &[], plain, "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"), Ok(()));
-        assert_eq!(check("/?max-keys=2&prefix=J", &[], plain, "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"), Ok(()));
+        assert_eq!(
+            check("/?lifecycle", &[], plain, "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"),
+            Ok(())
+        );
+        assert_eq!(
+            check(
+                "/?max-keys=2&prefix=J",
+                &[],
+                plain,
+                "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
+            ),
+            Ok(())
+        );
     }
 
     /// The presigned example of the same reference.

@@ -96,7 +96,9 @@ impl Operation for CreateBucket {
             if settings.block_sse_c { vec![(DOCUMENT, Encryption::initial(true).to_bytes())] } else { Vec::new() };
         match cx.gateway.store.create_bucket(&bucket, &owner, &settings.region, documents).await {
             // S3's first region answers 200 to an owner who makes a bucket again.
-            Err(StoreError::BucketExists { owner: existing }) if existing == owner && settings.region == CLASSIC => Ok(bucket),
+            Err(StoreError::BucketExists { owner: existing }) if existing == owner && settings.region == CLASSIC => {
+                Ok(bucket)
+            }
             Err(StoreError::BucketExists { owner: existing }) if existing == owner => Err(S3Error::new(
                 StatusCode::CONFLICT,
                 "BucketAlreadyOwnedByYou",

@@ -81,7 +81,11 @@ fn owner_only(cx: &RequestContext<'_>, bucket: &Bucket) -> XmlWriter {
 
 bucket_document!(GetBucketVersioning, |_cx, _bucket| empty("VersioningConfiguration"));
 bucket_document!(GetBucketAcl, |cx, bucket| Ok(owner_only(cx, &bucket)));
-bucket_document!(GetBucketPolicy, |_cx, bucket| missing("NoSuchBucketPolicy", "The bucket policy does not exist", &bucket));
+bucket_document!(GetBucketPolicy, |_cx, bucket| missing(
+    "NoSuchBucketPolicy",
+    "The bucket policy does not exist",
+    &bucket
+));
 bucket_document!(GetBucketPolicyStatus, |_cx, bucket| missing(
     "NoSuchBucketPolicy",
     "The bucket policy does not exist",
@@ -133,9 +137,13 @@ bucket_document!(GetBucketOwnershipControls, |_cx, _bucket| {
     xml.within("Rule", |xml| xml.text("ObjectOwnership", "BucketOwnerEnforced"));
     Ok(xml)
 });
-bucket_document!(ListBucketAnalyticsConfigurations, |_cx, _bucket| no_configurations("ListBucketAnalyticsConfigurationResult"));
+bucket_document!(ListBucketAnalyticsConfigurations, |_cx, _bucket| no_configurations(
+    "ListBucketAnalyticsConfigurationResult"
+));
 bucket_document!(ListBucketMetricsConfigurations, |_cx, _bucket| no_configurations("ListMetricsConfigurationsResult"));
-bucket_document!(ListBucketInventoryConfigurations, |_cx, _bucket| no_configurations("ListInventoryConfigurationsResult"));
+bucket_document!(ListBucketInventoryConfigurations, |_cx, _bucket| no_configurations(
+    "ListInventoryConfigurationsResult"
+));
 bucket_document!(ListBucketIntelligentTieringConfigurations, |_cx, _bucket| no_configurations(
     "ListBucketIntelligentTieringConfigurationsOutput"
 ));

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     authorize::{Access, Permit},
-    body::{self, Expectations},
+    body::{self, Checksums, Expectations},
     error::S3Error,
     fields::Fields,
     headers,
@@ -49,7 +49,7 @@ pub(crate) struct Output {
     location: String,
     bucket: String,
     sse: SseReply,
-    checksums: Vec<(ChecksumAlgorithm, Vec<u8>)>,
+    checksums: Checksums,
     kind: ChecksumType,
 }
 
@@ -71,7 +71,8 @@ fn read_parts(document: &[u8]) -> Result<Vec<Listed>, S3Error> {
                 S3Error::invalid_argument("PartNumber must be >= 1 and <= 10000", "partNumber", Some(number))
             })?;
             // A tag that no part can have is InvalidPart, as any tag that does not match.
-            let etag = part.text_of("ETag")?.trim().parse().map_err(|_| S3Error::from(StoreError::InvalidPart(number)))?;
+            let etag =
+                part.text_of("ETag")?.trim().parse().map_err(|_| S3Error::from(StoreError::InvalidPart(number)))?;
             let mut checksums = Vec::new();
             for algorithm in ChecksumAlgorithm::ALL {
                 if let Some(text) = part.optional_text_of(algorithm.element())? {
@@ -105,15 +106,17 @@ impl Operation for CompleteMultipartUpload {
         }
         let kind = match fields.take("x-amz-checksum-type")? {
             None => None,
-            Some(text) => {
-                Some(text.parse().map_err(|_| S3Error::invalid_request("Value for x-amz-checksum-type header is invalid."))?)
-            }
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|_| S3Error::invalid_request("Value for x-amz-checksum-type header is invalid."))?,
+            ),
         };
         Ok(Input {
             promised,
             kind,
             customer: customer::take(fields, Triple::Object, Purpose::Write)?,
-            object_size: fields.take_parsed("x-amz-mp-object-size", "Value for x-amz-mp-object-size header is invalid.")?,
+            object_size: fields
+                .take_parsed("x-amz-mp-object-size", "Value for x-amz-mp-object-size header is invalid.")?,
             precondition: writing::take_precondition(fields)?,
             named: Named::parse(fields)?,
             body: fields.take_body().ok_or_else(S3Error::internal)?,
@@ -185,8 +188,6 @@ impl Operation for CompleteMultipartUpload {
     }
 }
 
-type Checksums = Vec<(ChecksumAlgorithm, Vec<u8>)>;
-
 /// Holds the listed parts and the promises about the whole against what was uploaded: the chosen parts and the whole's checksum.
 fn check(
     completing: &Completing,
@@ -209,7 +210,9 @@ fn check(
         let expected = headers::checksum_text(&whole, kind, Some(chosen.len() as u16));
         if *promised != algorithm || (*text != expected && *text != STANDARD.encode(&whole)) {
             let name = promised.name().to_ascii_lowercase();
-            return Err(S3Error::bad_digest(format!("The {name} you specified did not match the calculated checksum.")));
+            return Err(S3Error::bad_digest(format!(
+                "The {name} you specified did not match the calculated checksum."
+            )));
         }
     }
     Ok((chosen, vec![(algorithm, whole)]))
@@ -221,8 +224,15 @@ fn location(cx: &RequestContext<'_>, named: &Named) -> String {
 }
 
 /// The answer to a Complete that was sent again after it had succeeded.
-async fn repeated(cx: &RequestContext<'_>, bucket: &Bucket, input: Input, location: String) -> Result<Option<Output>, S3Error> {
-    let Some(version) = cx.gateway.store.completed(bucket, &input.named.key, &input.named.id()?).await? else { return Ok(None) };
+async fn repeated(
+    cx: &RequestContext<'_>,
+    bucket: &Bucket,
+    input: Input,
+    location: String,
+) -> Result<Option<Output>, S3Error> {
+    let Some(version) = cx.gateway.store.completed(bucket, &input.named.key, &input.named.id()?).await? else {
+        return Ok(None);
+    };
     let sse = SseReply::new(&version.envelope, None);
     let kind = version.checksums.as_ref().map_or(ChecksumType::FullObject, |stored| stored.kind);
     let is_customer = version.envelope.header.mode == SseMode::Customer;
@@ -280,7 +290,11 @@ fn whole_checksum(
         values.push((value, part.size));
     }
     match kind {
-        ChecksumType::Composite => Ok(composite(algorithm, &values.into_iter().map(|(value, _)| value).collect::<Vec<_>>())),
-        ChecksumType::FullObject => full_object(algorithm, &values).ok_or_else(|| reading::damaged("a part's checksum cannot be combined")),
+        ChecksumType::Composite => {
+            Ok(composite(algorithm, &values.into_iter().map(|(value, _)| value).collect::<Vec<_>>()))
+        }
+        ChecksumType::FullObject => {
+            full_object(algorithm, &values).ok_or_else(|| reading::damaged("a part's checksum cannot be combined"))
+        }
     }
 }

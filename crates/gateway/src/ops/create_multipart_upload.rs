@@ -48,9 +48,9 @@ fn take_checksum(fields: &mut Fields) -> Result<Option<(ChecksumAlgorithm, Check
     };
     let kind: Option<ChecksumType> = match fields.take("x-amz-checksum-type")? {
         None => None,
-        Some(text) => {
-            Some(text.parse().map_err(|_| S3Error::invalid_request("Value for x-amz-checksum-type header is invalid."))?)
-        }
+        Some(text) => Some(
+            text.parse().map_err(|_| S3Error::invalid_request("Value for x-amz-checksum-type header is invalid."))?,
+        ),
     };
     let (algorithm, kind) = match (algorithm, kind) {
         (None, None) => return Ok(None),
@@ -71,7 +71,10 @@ fn take_checksum(fields: &mut Fields) -> Result<Option<(ChecksumAlgorithm, Check
         return Ok(Some((algorithm, kind)));
     }
     let name = algorithm.name().to_ascii_lowercase();
-    Err(S3Error::invalid_request(format!("The {} checksum type cannot be used with the {name} checksum algorithm.", kind.name())))
+    Err(S3Error::invalid_request(format!(
+        "The {} checksum type cannot be used with the {name} checksum algorithm.",
+        kind.name()
+    )))
 }
 
 impl Operation for CreateMultipartUpload {

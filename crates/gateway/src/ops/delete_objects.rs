@@ -55,7 +55,9 @@ fn object(element: &Element) -> Result<Object, S3Error> {
         tag => tag.parse().map_or(EtagMatch::Never, EtagMatch::Tag),
     });
     Ok(Object {
-        key: key.parse().map_err(|_| if key.is_empty() { S3Error::malformed_xml() } else { S3Error::key_too_long(key.len()) })?,
+        key: key
+            .parse()
+            .map_err(|_| if key.is_empty() { S3Error::malformed_xml() } else { S3Error::key_too_long(key.len()) })?,
         version: element.optional_text_of("VersionId")?.filter(|id| !id.is_empty()).map(str::to_owned),
         if_match,
     })

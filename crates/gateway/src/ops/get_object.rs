@@ -3,19 +3,23 @@
 use super::reading::{self, Selected, Selection};
 use crate::{
     authorize::{Access, Permit, Resource},
+    body::Checksums,
     conditions::Conditions,
     error::S3Error,
     fields::Fields,
     headers,
     operation::{BodyKind, Operation},
     serve::RequestContext,
-    sse::{customer::{self, Purpose, Triple}, reply::SseReply},
+    sse::{
+        customer::{self, Purpose, Triple},
+        reply::SseReply,
+    },
 };
 use futures_util::stream;
 use http::{StatusCode, header::CONTENT_LENGTH};
 use tresor_envelope::{CustomerKey, PlainBody};
 use tresor_front::{Response, ResponseBody};
-use tresor_model::{BucketName, ByteRange, ChecksumAlgorithm, ChecksumType, ObjectKey, VersionId};
+use tresor_model::{BucketName, ByteRange, ChecksumType, ObjectKey, VersionId};
 use tresor_storage::Version;
 
 pub(crate) struct GetObject;
@@ -37,7 +41,7 @@ pub(crate) struct Output {
     version: Version,
     selected: Selected,
     sse: SseReply,
-    checksums: Vec<(ChecksumAlgorithm, Vec<u8>)>,
+    checksums: Checksums,
     overrides: Vec<(&'static str, String)>,
     body: Option<PlainBody>,
 }
@@ -57,7 +61,11 @@ fn parse(fields: &mut Fields) -> Result<Input, S3Error> {
     let part = match fields.query("partNumber") {
         None => None,
         Some(text) => Some(text.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(|| {
-            S3Error::invalid_argument("Part number must be an integer between 1 and 10000, inclusive", "partNumber", Some(text))
+            S3Error::invalid_argument(
+                "Part number must be an integer between 1 and 10000, inclusive",
+                "partNumber",
+                Some(text),
+            )
         })?),
     };
     let selection = match (range, part) {
@@ -74,7 +82,9 @@ fn parse(fields: &mut Fields) -> Result<Input, S3Error> {
         .filter_map(|(parameter, header)| fields.query(parameter).map(|value| (header, value.to_owned())))
         .collect();
     if !overrides.is_empty() && fields.caller().account().is_none() {
-        return Err(S3Error::invalid_request("Request specific response headers cannot be used for anonymous GET requests."));
+        return Err(S3Error::invalid_request(
+            "Request specific response headers cannot be used for anonymous GET requests.",
+        ));
     }
     Ok(Input {
         bucket: fields.bucket()?,
@@ -103,7 +113,8 @@ async fn run(cx: &RequestContext<'_>, permit: Permit<Input>, with_body: bool) ->
     let sse = SseReply::new(&version.envelope, input.customer.as_ref());
     // Whoever lacks the customer's key learns nothing, not even whether a condition holds.
     let is_customer = input.customer.is_some();
-    let early = if is_customer { Some(reading::recover(cx, &bucket, &version, input.customer.clone()).await?) } else { None };
+    let early =
+        if is_customer { Some(reading::recover(cx, &bucket, &version, input.customer.clone()).await?) } else { None };
     input.conditions.judge_read(&version.etag, version.modified)?;
     let selected = reading::select(cx, &bucket, &version, &input.selection).await?;
     let wants_checksum = input.checksum_mode && version.checksums.is_some();
@@ -113,11 +124,15 @@ async fn run(cx: &RequestContext<'_>, permit: Permit<Input>, with_body: bool) ->
         None => None,
     };
     let checksums = match &key {
-        Some(key) if wants_checksum && matches!(input.selection, Selection::Whole) => reading::checksums(&version, key)?,
-        Some(key) if input.checksum_mode => match selected.part.as_ref().and_then(|p| Some((p, p.sealed_checksums.as_ref()?))) {
-            Some((part, sealed)) => reading::open_checksums(key, &part.sealed.salt, sealed)?,
-            None => Vec::new(),
-        },
+        Some(key) if wants_checksum && matches!(input.selection, Selection::Whole) => {
+            reading::checksums(&version, key)?
+        }
+        Some(key) if input.checksum_mode => {
+            match selected.part.as_ref().and_then(|p| Some((p, p.sealed_checksums.as_ref()?))) {
+                Some((part, sealed)) => reading::open_checksums(key, &part.sealed.salt, sealed)?,
+                None => Vec::new(),
+            }
+        }
         _ => Vec::new(),
     };
     let body = match key {

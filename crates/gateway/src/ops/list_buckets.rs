@@ -42,7 +42,13 @@ impl Operation for ListBuckets {
         let after = match fields.query("continuation-token") {
             None => None,
             Some(token) => {
-                let wrong = || S3Error::invalid_argument("The continuation token provided is incorrect", "continuation-token", None);
+                let wrong = || {
+                    S3Error::invalid_argument(
+                        "The continuation token provided is incorrect",
+                        "continuation-token",
+                        None,
+                    )
+                };
                 let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| wrong())?;
                 Some(String::from_utf8(bytes).map_err(|_| wrong())?)
             }
@@ -62,7 +68,8 @@ impl Operation for ListBuckets {
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
         let input = permit.into_input();
         let account = super::writing::account(cx)?;
-        let (mut buckets, more) = cx.gateway.store.buckets(&account, &input.prefix, input.after.as_deref(), input.limit).await?;
+        let (mut buckets, more) =
+            cx.gateway.store.buckets(&account, &input.prefix, input.after.as_deref(), input.limit).await?;
         if let Some(region) = input.region {
             buckets.retain(|bucket| bucket.region == region);
         }

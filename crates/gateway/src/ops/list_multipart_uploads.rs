@@ -44,12 +44,13 @@ impl Operation for ListMultipartUploads {
         let max = fields.query_number("max-uploads", MAX_UPLOADS)?.unwrap_or(MAX_UPLOADS);
         let after = fields.query("key-marker").filter(|marker| !marker.is_empty()).map(str::to_owned);
         // Without a key marker the upload id marker does not count, as S3 specifies.
-        let after_upload = match fields.query("upload-id-marker").filter(|marker| !marker.is_empty() && after.is_some()) {
-            None => None,
-            Some(text) => Some(text.parse().map_err(|_| {
-                S3Error::invalid_argument("Invalid uploadId marker", "upload-id-marker", Some(text))
-            })?),
-        };
+        let after_upload =
+            match fields.query("upload-id-marker").filter(|marker| !marker.is_empty() && after.is_some()) {
+                None => None,
+                Some(text) => Some(text.parse().map_err(|_| {
+                    S3Error::invalid_argument("Invalid uploadId marker", "upload-id-marker", Some(text))
+                })?),
+            };
         Ok(Input {
             query: ListingQuery {
                 prefix: fields.query("prefix").unwrap_or_default().to_owned(),

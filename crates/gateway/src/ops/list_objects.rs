@@ -45,9 +45,11 @@ impl Encoding {
         match fields.query("encoding-type") {
             None | Some("") => Ok(Self::Plain),
             Some("url") => Ok(Self::Url),
-            Some(other) => {
-                Err(S3Error::invalid_argument("Invalid Encoding Method specified in Request", "encoding-type", Some(other)))
-            }
+            Some(other) => Err(S3Error::invalid_argument(
+                "Invalid Encoding Method specified in Request",
+                "encoding-type",
+                Some(other),
+            )),
         }
     }
     pub(crate) fn text(self, name: &str) -> String {
@@ -99,7 +101,11 @@ pub(crate) struct Output<T> {
     owner: (String, String),
 }
 
-async fn list(cx: &RequestContext<'_>, bucket: &tresor_storage::Bucket, query: &ListingQuery) -> Result<(Listing, (String, String)), S3Error> {
+async fn list(
+    cx: &RequestContext<'_>,
+    bucket: &tresor_storage::Bucket,
+    query: &ListingQuery,
+) -> Result<(Listing, (String, String)), S3Error> {
     let listing = cx.gateway.store.list_objects(bucket, query).await?;
     Ok((listing, cx.gateway.directory.owner(&bucket.owner)))
 }
@@ -190,7 +196,8 @@ impl Operation for ListObjectsV2 {
     fn parse(fields: &mut Fields) -> Result<V2, S3Error> {
         let token = fields.query("continuation-token").map(str::to_owned);
         let start_after = fields.query("start-after").filter(|after| !after.is_empty()).map(str::to_owned);
-        let wrong = || S3Error::invalid_argument("The continuation token provided is incorrect", "continuation-token", None);
+        let wrong =
+            || S3Error::invalid_argument("The continuation token provided is incorrect", "continuation-token", None);
         let after = match &token {
             Some(token) if token.is_empty() => return Err(wrong()),
             Some(token) => {
@@ -218,7 +225,10 @@ impl Operation for ListObjectsV2 {
         xml.optional("ContinuationToken", input.token.as_deref());
         xml.text("KeyCount", &(listing.versions.len() + listing.prefixes.len()).to_string());
         truncated(&mut xml, &listing);
-        xml.optional("NextContinuationToken", listing.next.as_ref().map(|next| URL_SAFE_NO_PAD.encode(next)).as_deref());
+        xml.optional(
+            "NextContinuationToken",
+            listing.next.as_ref().map(|next| URL_SAFE_NO_PAD.encode(next)).as_deref(),
+        );
         contents(&mut xml, &listing, encoding, Some(&owner).filter(|_| input.fetch_owner));
         prefixes(&mut xml, &listing, encoding);
         xml.respond()

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     authorize::{Access, Permit},
+    body::Checksums,
     error::S3Error,
     fields::Fields,
     headers,
@@ -17,7 +18,7 @@ use crate::{
 };
 use tresor_envelope::{CustomerKey, SseMode};
 use tresor_front::Response;
-use tresor_model::{ChecksumAlgorithm, ChecksumType};
+use tresor_model::ChecksumType;
 use tresor_storage::{PartRow, Upload};
 
 pub(crate) struct ListParts;
@@ -35,7 +36,7 @@ pub(crate) struct Input {
 pub(crate) struct Output {
     input: Input,
     upload: Upload,
-    parts: Vec<(PartRow, Vec<(ChecksumAlgorithm, Vec<u8>)>)>,
+    parts: Vec<(PartRow, Checksums)>,
     more: bool,
     owner: (String, String),
     initiator: (String, String),
@@ -66,7 +67,8 @@ impl Operation for ListParts {
         let upload = input.named.find(cx, &bucket).await?;
         let customer = input.customer.take();
         // Only an upload that was created with a checksum shows those of its parts, and only to who has the key.
-        let hidden = upload.checksum.is_none() || (upload.envelope.header.mode == SseMode::Customer && customer.is_none());
+        let hidden =
+            upload.checksum.is_none() || (upload.envelope.header.mode == SseMode::Customer && customer.is_none());
         let key = if hidden { None } else { Some(multipart::recover(cx, &bucket, &upload, customer).await?) };
         let (rows, more) = cx.gateway.store.upload_parts(&bucket, &upload, input.after, input.max as usize).await?;
         let mut parts = Vec::with_capacity(rows.len());

@@ -3,7 +3,7 @@
 use super::{reading, writing::place};
 use crate::{
     authorize::{Access, Permit, Resource},
-    body::DEFAULT_CHECKSUM,
+    body::{Checksums, DEFAULT_CHECKSUM},
     error::S3Error,
     fields::Fields,
     operation::{BodyKind, Operation},
@@ -58,7 +58,11 @@ impl Named {
 pub(crate) fn take_part_number(fields: &Fields) -> Result<u16, S3Error> {
     let text = fields.query("partNumber").unwrap_or_default();
     text.parse().ok().filter(|number| (1..=MAX_PARTS).contains(number)).ok_or_else(|| {
-        S3Error::invalid_argument("Part number must be an integer between 1 and 10000, inclusive", "partNumber", Some(text))
+        S3Error::invalid_argument(
+            "Part number must be an integer between 1 and 10000, inclusive",
+            "partNumber",
+            Some(text),
+        )
     })
 }
 
@@ -80,12 +84,14 @@ pub(crate) async fn recover(
     }
     let binding = Binding { bucket: bucket.id, key: upload.key.clone(), write: upload.write };
     let place = place(cx, bucket, &upload.key);
-    cx.gateway.keys.recover(cx.caller, &upload.envelope, &binding, &place, customer).await.map_err(|error| match error {
-        KmsError::WrongCustomerKey => {
-            S3Error::invalid_request("The provided encryption parameters did not match the ones used originally.")
-        }
-        other => other.into(),
-    })
+    cx.gateway.keys.recover(cx.caller, &upload.envelope, &binding, &place, customer).await.map_err(
+        |error| match error {
+            KmsError::WrongCustomerKey => {
+                S3Error::invalid_request("The provided encryption parameters did not match the ones used originally.")
+            }
+            other => other.into(),
+        },
+    )
 }
 
 /// The checksum that every part of an upload keeps: the one the upload was created with, or S3's default.
@@ -94,7 +100,7 @@ pub(crate) fn kept_checksum(upload: &Upload) -> (ChecksumAlgorithm, ChecksumType
 }
 
 /// The checksums of one part, opened.
-pub(crate) fn part_checksums(key: &ContentKey, part: &PartRow) -> Result<Vec<(ChecksumAlgorithm, Vec<u8>)>, S3Error> {
+pub(crate) fn part_checksums(key: &ContentKey, part: &PartRow) -> Result<Checksums, S3Error> {
     match &part.sealed_checksums {
         None => Ok(Vec::new()),
         Some(sealed) => reading::open_checksums(key, &part.sealed.salt, sealed),

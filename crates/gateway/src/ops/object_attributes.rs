@@ -3,6 +3,7 @@
 use super::reading;
 use crate::{
     authorize::{Access, Permit, Resource},
+    body::Checksums,
     error::S3Error,
     fields::Fields,
     headers,
@@ -13,7 +14,7 @@ use crate::{
 };
 use tresor_envelope::CustomerKey;
 use tresor_front::Response;
-use tresor_model::{BucketName, ChecksumAlgorithm, ChecksumType, ObjectKey, VersionId};
+use tresor_model::{BucketName, ChecksumType, ObjectKey, VersionId};
 use tresor_storage::Version;
 
 pub(crate) struct GetObjectAttributes;
@@ -41,7 +42,7 @@ enum Attribute {
 pub(crate) struct Output {
     version: Version,
     wanted: Vec<Attribute>,
-    checksums: Vec<(ChecksumAlgorithm, Vec<u8>)>,
+    checksums: Checksums,
     parts: Option<Parts>,
 }
 
@@ -51,7 +52,7 @@ struct Parts {
     max: usize,
     next: u16,
     truncated: bool,
-    listed: Vec<(u16, u64, Vec<(ChecksumAlgorithm, Vec<u8>)>)>,
+    listed: Vec<(u16, u64, Checksums)>,
 }
 
 /// S3's most parts in one answer.
@@ -77,7 +78,9 @@ impl Operation for GetObjectAttributes {
                 "ObjectParts" => Ok(Attribute::ObjectParts),
                 "StorageClass" => Ok(Attribute::StorageClass),
                 "ObjectSize" => Ok(Attribute::ObjectSize),
-                _ => Err(S3Error::invalid_argument("Invalid attribute name specified.", "x-amz-object-attributes", None)),
+                _ => {
+                    Err(S3Error::invalid_argument("Invalid attribute name specified.", "x-amz-object-attributes", None))
+                }
             })
             .collect();
         Ok(Input {
@@ -109,7 +112,8 @@ impl Operation for GetObjectAttributes {
         // The object's key opens the checksums, and for SSE-C it is what the caller must know.
         let needs_key = input.customer.is_some()
             || (version.checksums.is_some() && (wants(Attribute::Checksum) || wants(Attribute::ObjectParts)));
-        let key = if needs_key { Some(reading::recover(cx, &bucket, &version, input.customer.clone()).await?) } else { None };
+        let key =
+            if needs_key { Some(reading::recover(cx, &bucket, &version, input.customer.clone()).await?) } else { None };
         let checksums = match &key {
             Some(key) if wants(Attribute::Checksum) => reading::checksums(&version, key)?,
             _ => Vec::new(),
@@ -163,7 +167,10 @@ impl Operation for GetObjectAttributes {
                     for (number, size, sums) in &parts.listed {
                         xml.within("Part", |xml| {
                             for (algorithm, value) in sums {
-                                xml.text(algorithm.element(), &headers::checksum_text(value, ChecksumType::FullObject, None));
+                                xml.text(
+                                    algorithm.element(),
+                                    &headers::checksum_text(value, ChecksumType::FullObject, None),
+                                );
                             }
                             xml.text("PartNumber", &number.to_string());
                             xml.text("Size", &size.to_string());

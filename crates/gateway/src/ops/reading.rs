@@ -2,13 +2,14 @@
 
 use super::writing::place;
 use crate::{
+    body::Checksums,
     error::S3Error,
     serve::RequestContext,
     sse::{customer, resolve},
 };
 use std::ops::Range;
 use tresor_envelope::{Binding, ContentKey, CustomerKey, SseMode, decode_checksums};
-use tresor_model::{ByteRange, ChecksumAlgorithm, ObjectKey, VersionId};
+use tresor_model::{ByteRange, ObjectKey, VersionId};
 use tresor_storage::{Bucket, PartRow, Version};
 
 /// The version a request names. Errors: NoSuchKey, NoSuchVersion, MethodNotAllowed for a delete marker named by id.
@@ -20,9 +21,9 @@ pub(crate) async fn find(
 ) -> Result<Version, S3Error> {
     let found = cx.gateway.store.version(bucket, key, version).await?;
     match (found, version) {
-        (Some(found), None) if found.delete_marker => {
-            Err(S3Error::no_such_key(key).header("x-amz-delete-marker", "true").header("x-amz-version-id", found.version_id.to_string()))
-        }
+        (Some(found), None) if found.delete_marker => Err(S3Error::no_such_key(key)
+            .header("x-amz-delete-marker", "true")
+            .header("x-amz-version-id", found.version_id.to_string())),
         (Some(found), Some(_)) if found.delete_marker => {
             Err(S3Error::method_not_allowed("GET", "DeleteMarker").header("x-amz-delete-marker", "true"))
         }
@@ -59,10 +60,7 @@ pub(crate) async fn recover(
 }
 
 /// The checksums of the whole object, opened with its key.
-pub(crate) fn checksums(
-    version: &Version,
-    key: &ContentKey,
-) -> Result<Vec<(ChecksumAlgorithm, Vec<u8>)>, S3Error> {
+pub(crate) fn checksums(version: &Version, key: &ContentKey) -> Result<Checksums, S3Error> {
     match &version.checksums {
         None => Ok(Vec::new()),
         Some(stored) => open_checksums(key, &stored.salt, &stored.sealed),
@@ -70,11 +68,7 @@ pub(crate) fn checksums(
 }
 
 /// Opens one sealed list of checksums. A list that does not open is damage, never an empty answer.
-pub(crate) fn open_checksums(
-    key: &ContentKey,
-    salt: &[u8; 32],
-    sealed: &[u8],
-) -> Result<Vec<(ChecksumAlgorithm, Vec<u8>)>, S3Error> {
+pub(crate) fn open_checksums(key: &ContentKey, salt: &[u8; 32], sealed: &[u8]) -> Result<Checksums, S3Error> {
     let plain = key.open_digests(salt, sealed).map_err(damaged)?;
     decode_checksums(&plain).map_err(damaged)
 }

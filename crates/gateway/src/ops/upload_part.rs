@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     authorize::{Access, Permit},
-    body::{DigestsLater, Expectations, Upload as UploadBody},
+    body::{Checksums, DigestsLater, Expectations, Upload as UploadBody},
     error::S3Error,
     fields::Fields,
     headers,
@@ -20,7 +20,7 @@ use crate::{
 };
 use tresor_envelope::{CustomerKey, PartParams, PlainSource, seal};
 use tresor_front::{Body, Response, ResponseBody};
-use tresor_model::{ChecksumAlgorithm, ChecksumType};
+use tresor_model::ChecksumType;
 use tresor_storage::{Bucket, ETagRule, PartRow, StoreError, Upload};
 
 pub(crate) struct UploadPart;
@@ -37,7 +37,7 @@ pub(crate) struct Input {
 pub(crate) struct Output {
     pub part: PartRow,
     pub sse: SseReply,
-    pub checksums: Vec<(ChecksumAlgorithm, Vec<u8>)>,
+    pub checksums: Checksums,
 }
 
 /// Seals a part under its upload's key and stores it.

@@ -71,7 +71,11 @@ impl Operation for UploadPartCopy {
 
     fn access(input: &Input) -> Access {
         let source = &input.source;
-        input.named.access(table::action(Self::NAME)).and(source.action(), source.resource(), source.expected_owner.clone())
+        input.named.access(table::action(Self::NAME)).and(
+            source.action(),
+            source.resource(),
+            source.expected_owner.clone(),
+        )
     }
 
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
@@ -94,7 +98,8 @@ impl Operation for UploadPartCopy {
         let plain = cx.gateway.store.open(&source_bucket, &version, key, range).await?;
         let (keep, _) = kept_checksum(&upload);
         let mut stored =
-            upload_part::store(cx, &bucket, &upload, number, customer, |md5| Relay::new(plain, md5, Some(keep))).await?;
+            upload_part::store(cx, &bucket, &upload, number, customer, |md5| Relay::new(plain, md5, Some(keep)))
+                .await?;
         if upload.checksum.is_none() {
             stored.checksums.clear();
         }

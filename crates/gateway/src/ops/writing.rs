@@ -1,7 +1,7 @@
 //! What PutObject and CopyObject share: issuing a key for a new object and storing a body under it.
 
 use crate::{
-    body::DigestsLater,
+    body::{Checksums, DigestsLater},
     error::S3Error,
     fields::Fields,
     serve::RequestContext,
@@ -9,7 +9,7 @@ use crate::{
 };
 use tresor_envelope::{Binding, CustomerKey, PartParams, PlainSource, seal};
 use tresor_kms::{KeySource, ObjectPlace};
-use tresor_model::{AccountId, ChecksumAlgorithm, ChecksumType, ObjectKey, TagSet, WriteId};
+use tresor_model::{AccountId, ChecksumType, ObjectKey, TagSet, WriteId};
 use tresor_storage::{Bucket, EtagMatch, NewObject, ObjectMeta, Precondition, Version};
 
 /// S3's limit for one PUT and for one part, in bytes.
@@ -59,7 +59,7 @@ pub(crate) fn account(cx: &RequestContext<'_>) -> Result<AccountId, S3Error> {
 pub(crate) struct Written {
     pub version: Version,
     pub sse: SseReply,
-    pub checksums: Vec<(ChecksumAlgorithm, Vec<u8>)>,
+    pub checksums: Checksums,
 }
 
 /// Resolves the encryption, issues a key, seals the body and stores it.
@@ -97,7 +97,8 @@ pub(crate) async fn store<S: PlainSource + 'static>(
         checksum_kind: ChecksumType::FullObject,
         precondition: new.precondition.clone(),
     };
-    let version = gateway.store.put_object(bucket, object, sealed).await.map_err(|error| failed(error, &new.precondition))?;
+    let version =
+        gateway.store.put_object(bucket, object, sealed).await.map_err(|error| failed(error, &new.precondition))?;
     let checksums = later.get().map(|digests| digests.checksums).unwrap_or_default();
     Ok(Written { version, sse, checksums })
 }

@@ -1,7 +1,10 @@
 //! What the client asked for, read from the request and from nothing else.
 
 use super::customer::{self, Purpose, Triple};
-use crate::{error::{S3Error, SSE_HEADER}, fields::Fields};
+use crate::{
+    error::{S3Error, SSE_HEADER},
+    fields::Fields,
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::BTreeMap;
 use tresor_envelope::CustomerKey;
@@ -55,11 +58,7 @@ impl SseIntent {
             ));
         }
         if let Some(key) = customer::take(fields, Triple::Object, Purpose::Write)? {
-            return if key_id.is_some() || context.is_some() {
-                Err(requires_kms())
-            } else {
-                Ok(Self::Customer(key))
-            };
+            return if key_id.is_some() || context.is_some() { Err(requires_kms()) } else { Ok(Self::Customer(key)) };
         }
         let kms = matches!(method.as_deref(), Some("aws:kms" | "aws:kms:dsse"));
         if !kms && key_id.is_some() {
@@ -81,7 +80,9 @@ impl SseIntent {
         match method.as_deref() {
             None => Ok(Self::Unspecified { bucket_key }),
             Some("AES256") => Ok(Self::S3),
-            Some("aws:kms") => Ok(Self::Kms { key: key_id.filter(|id| !id.is_empty()), context: context()?, bucket_key }),
+            Some("aws:kms") => {
+                Ok(Self::Kms { key: key_id.filter(|id| !id.is_empty()), context: context()?, bucket_key })
+            }
             // S3 takes the bucket key header with DSSE and does not apply it.
             Some("aws:kms:dsse") => Ok(Self::Dsse { key: key_id.filter(|id| !id.is_empty()), context: context()? }),
             Some(other) => Err(S3Error::invalid_argument(
@@ -99,7 +100,8 @@ impl SseIntent {
 }
 
 fn has_customer_headers(fields: &mut Fields) -> bool {
-    fields.has("x-amz-server-side-encryption-customer-algorithm") || fields.has("x-amz-server-side-encryption-customer-key")
+    fields.has("x-amz-server-side-encryption-customer-algorithm")
+        || fields.has("x-amz-server-side-encryption-customer-key")
 }
 
 fn requires_kms() -> S3Error {
