@@ -129,6 +129,11 @@ impl Authenticator {
         credential.split('/').rev().nth(1).map(str::to_owned)
     }
 
+    /// Who signed a request, by its head alone. Errors: `AuthError`.
+    pub fn caller(&self, head: &Head) -> Result<Caller, AuthError> {
+        self.authenticate(head).map(|authenticated| authenticated.caller)
+    }
+
     /// Errors: `AuthError`; nothing of the body has been read.
     pub(crate) fn authenticate(&self, head: &Head) -> Result<Authenticated, AuthError> {
         let header = head.text("authorization");
