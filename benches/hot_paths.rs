@@ -6,12 +6,14 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use std::{hint::black_box, io, ops::Range, sync::Arc};
 use tresor_digest::Digests;
 use tresor_envelope::{
-    Binding, BodyError, CipherSource, CipherStream, DataKey, Envelope, Header, PartParams, PlainSource, SseMode, WrappedKeys, open, seal,
+    Binding, BodyError, CipherSource, CipherStream, DataKey, Envelope, Header, PartParams, PlainSource, SseMode,
+    WrappedKeys, open, seal,
 };
 use tresor_front::{AuthSettings, Authenticator, ChunkDecoder, Head, Query};
 use tresor_identity::{Account, Credential, Directory, SecretAccessKey};
 use tresor_kms::{
-    AliasRecord, Domain, ErasureSecrets, KeyRecord, KeyRing, KeySource, KeyStore, KeyStoreError, ObjectPlace, RootKey, SoftwareKeys,
+    AliasRecord, Domain, ErasureSecrets, KeyRecord, KeyRing, KeySource, KeyStore, KeyStoreError, ObjectPlace, RootKey,
+    SoftwareKeys,
 };
 use tresor_model::{AccountId, BucketId, Caller, Clock, Entropy, Principal, Timestamp, WriteId};
 use zeroize::Zeroizing;
@@ -60,7 +62,9 @@ fn futures(piece: Bytes) -> impl futures_core::Stream<Item = io::Result<Bytes>> 
 fn key(mode: SseMode) -> tresor_envelope::ContentKey {
     let outer = (mode == SseMode::Dsse).then(|| DataKey::from_bytes([9; 32]));
     let keys = WrappedKeys { outer_wrapped: outer.is_some().then(Vec::new), ..WrappedKeys::default() };
-    Envelope::assemble(Header::new(mode, ""), DataKey::from_bytes([7; 32]), outer, keys, Vec::new()).expect("the keys fit the mode").0
+    Envelope::assemble(Header::new(mode, ""), DataKey::from_bytes([7; 32]), outer, keys, Vec::new())
+        .expect("the keys fit the mode")
+        .0
 }
 
 fn sealing(c: &mut Criterion) {
@@ -87,7 +91,8 @@ fn sealing(c: &mut Criterion) {
                 b.iter(|| {
                     runtime.block_on(async {
                         let source = Box::new(Held(blob.clone()));
-                        let mut plain = open(key(mode), &header, vec![part.clone()], 0..size as u64, source).expect("in range");
+                        let mut plain =
+                            open(key(mode), &header, vec![part.clone()], 0..size as u64, source).expect("in range");
                         while let Some(piece) = plain.next().await.expect("authentic") {
                             black_box(piece);
                         }
@@ -191,14 +196,25 @@ fn keys(c: &mut Criterion) {
     let machine = Arc::new(Machine::default());
     let (domain, _) = Domain::create(&RootKey::generate(&*machine), [1; 16], &*machine);
     let backend = Arc::new(SoftwareKeys::new(&domain, Arc::new(Nowhere), machine.clone()));
-    let ring = runtime.block_on(KeyRing::open(&domain, Arc::new(Nowhere), backend, "us-east-1", machine.clone(), machine)).expect("a ring");
-    let caller = Caller { principal: Principal::Root { account: account() }, access_key_id: None, secure_transport: true };
+    let ring = runtime
+        .block_on(KeyRing::open(&domain, Arc::new(Nowhere), backend, "us-east-1", machine.clone(), machine))
+        .expect("a ring");
+    let caller =
+        Caller { principal: Principal::Root { account: account() }, access_key_id: None, secure_transport: true };
     let made = runtime.block_on(ring.create_key(&account(), "")).expect("a key");
     let arn = ring.arn(&account(), &made.id).expect("an ARN");
     let owner = account();
-    let place =
-        ObjectPlace { region: "us-east-1", bucket_arn: "arn:aws:s3:::b".into(), object_arn: "arn:aws:s3:::b/k".into(), owner: &owner };
-    let binding = Binding { bucket: BucketId::from_bytes([1; 16]), key: "k".parse().expect("a key"), write: WriteId::from_bytes([2; 16]) };
+    let place = ObjectPlace {
+        region: "us-east-1",
+        bucket_arn: "arn:aws:s3:::b".into(),
+        object_arn: "arn:aws:s3:::b/k".into(),
+        owner: &owner,
+    };
+    let binding = Binding {
+        bucket: BucketId::from_bytes([1; 16]),
+        key: "k".parse().expect("a key"),
+        write: WriteId::from_bytes([2; 16]),
+    };
     let mut group = c.benchmark_group("issue");
     for name in ["s3", "kms", "bucket-key", "dsse"] {
         let source = || match name {
@@ -207,7 +223,11 @@ fn keys(c: &mut Criterion) {
             _ => KeySource::Kms { key: arn.clone(), context: Vec::new(), bucket_key: name == "bucket-key" },
         };
         group.bench_function(name, |b| {
-            b.iter_batched(source, |source| runtime.block_on(ring.issue(&caller, source, &binding, &place)).is_ok(), BatchSize::SmallInput);
+            b.iter_batched(
+                source,
+                |source| runtime.block_on(ring.issue(&caller, source, &binding, &place)).is_ok(),
+                BatchSize::SmallInput,
+            );
         });
     }
     group.finish();

@@ -58,7 +58,8 @@ struct Segments {
 
 impl Segments {
     fn segment(directory: &Path, number: u32) -> std::io::Result<File> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(directory.join(number.to_string()))?;
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).open(directory.join(number.to_string()))?;
         // Written once with zeros, so that later syncs change no metadata.
         let zeros = vec![0; 1 << 20];
         for n in 0..SEGMENT >> 20 {

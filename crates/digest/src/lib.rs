@@ -71,6 +71,13 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
+/// CRC-32C (Castagnoli) of a whole text.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    let mut digest = crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi);
+    digest.update(bytes);
+    digest.finalize() as u32
+}
+
 /// HMAC-SHA1: Signature Version 2.
 pub fn hmac_sha1(key: &[u8], message: &[u8]) -> [u8; 20] {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);

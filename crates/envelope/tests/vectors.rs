@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::{fs, io, ops::Range, path::PathBuf};
 use tresor_digest::Digests;
 use tresor_envelope::{
-    Binding, BodyError, CipherSource, CipherStream, DataKey, Envelope, Header, IndexKey, PartParams, PlainSource, RecordKey, SealedPart,
-    SseMode, WrappedKeys, open, seal, unwrap, wrap,
+    Binding, BodyError, CipherSource, CipherStream, DataKey, Envelope, Header, IndexKey, PartParams, PlainSource,
+    RecordKey, SealedPart, SseMode, WrappedKeys, open, seal, unwrap, wrap,
 };
 use tresor_model::{BucketId, Entropy, WriteId};
 
@@ -83,8 +83,13 @@ impl Entropy for Constant {
 }
 
 const ARN: &str = "arn:aws:kms:us-east-1:111122223333:key/11111111-2222-3333-4444-555555555555";
-const MODES: [(u8, SseMode, &str); 5] =
-    [(1, SseMode::S3, ""), (2, SseMode::Kms, ARN), (3, SseMode::KmsBucketKey, ARN), (4, SseMode::Dsse, ARN), (5, SseMode::Customer, "")];
+const MODES: [(u8, SseMode, &str); 5] = [
+    (1, SseMode::S3, ""),
+    (2, SseMode::Kms, ARN),
+    (3, SseMode::KmsBucketKey, ARN),
+    (4, SseMode::Dsse, ARN),
+    (5, SseMode::Customer, ""),
+];
 
 struct Once(Option<Bytes>);
 #[async_trait]
@@ -194,7 +199,11 @@ async fn make() -> Vectors {
     Vectors {
         header: MODES
             .iter()
-            .map(|(id, mode, arn)| HeaderVector { mode: *id, key_arn: (*arn).into(), hash: hex::encode(Header::new(*mode, *arn).hash()) })
+            .map(|(id, mode, arn)| HeaderVector {
+                mode: *id,
+                key_arn: (*arn).into(),
+                hash: hex::encode(Header::new(*mode, *arn).hash()),
+            })
             .collect(),
         binding: hex::encode(binding.digest(&Header::new(SseMode::Kms, ARN))),
         wrap: WrapVector {
@@ -235,7 +244,12 @@ async fn opened(vector: &BodyVector) -> Option<Vec<u8>> {
     let (_, mut envelope) = Envelope::assemble(header.clone(), inner(), outer(), keys, Vec::new()).ok()?;
     envelope.commitment = bytes(&vector.commitment);
     let key = envelope.unlock(inner(), outer()).ok()?;
-    let part = SealedPart { number: vector.number, salt: bytes(&vector.salt), stream: bytes(&vector.stream), length: vector.length };
+    let part = SealedPart {
+        number: vector.number,
+        salt: bytes(&vector.salt),
+        stream: bytes(&vector.stream),
+        length: vector.length,
+    };
     let source = Box::new(Held(hex::decode(&vector.sealed).unwrap().into()));
     let mut body = open(key, &header, vec![part], 0..vector.length, source).ok()?;
     let mut all = Vec::new();

@@ -1,28 +1,27 @@
-//! MetaStore on RocksDB. One thread commits: it checks the guards of every waiting batch in order, writes them together and syncs
-//! the log once, so that many small writes share one sync. Must be named only where the server is assembled.
+//! MetaStore on a log of our own with RocksDB as its index. One thread commits: it checks the guards of every waiting batch in
+//! order, appends them together and syncs once, so that many small writes share one sync; RocksDB itself is flushed now and then
+//! and never synced for a commit (docs/decisions/0001). Must be named only where the server is assembled.
 
+mod committer;
+mod log;
+
+use crate::{
+    committer::{APPLIED, Commit, Committer, engine, flush, full, index},
+    log::Log,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
-use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions, WriteBatch,
-    WriteOptions,
-};
-use std::{collections::HashMap, fmt, path::Path, sync::Arc, thread};
+use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions};
+use std::{fmt, fs, path::Path, sync::Arc, thread};
 use tokio::sync::{mpsc, oneshot};
-use tresor_storage::{Batch, Expected, MetaError, MetaStore, Page, Partition, Scan, Write, added};
+use tresor_storage::{Batch, MetaError, MetaStore, Page, Partition, Scan};
 
 /// Commits that may wait; more wait at the sender.
 const MAX_WAITING: usize = 4096;
-/// Batches that share one sync.
-const MAX_GROUP: usize = 512;
-/// Bytes that share one sync.
-const MAX_GROUP_BYTES: usize = 8 << 20;
 /// Cache of blocks, in bytes.
 const BLOCK_CACHE: usize = 64 << 20;
-/// One memtable, in bytes; with the log it bounds what a start replays.
+/// One memtable, in bytes.
 const WRITE_BUFFER: usize = 32 << 20;
-/// The log's size at which tables are flushed, in bytes: recovery stays within seconds.
-const MAX_LOG: u64 = 256 << 20;
 /// Values from this size on lie in blob files, so that compaction does not copy small bodies.
 const MIN_BLOB: u64 = 1024;
 /// Open files.
@@ -52,46 +51,52 @@ impl fmt::Debug for RocksMeta {
     }
 }
 
-struct Commit {
-    partition: Partition,
-    batch: Batch,
-    answer: oneshot::Sender<Result<(), MetaError>>,
-}
-
-fn engine(error: impl fmt::Display) -> MetaError {
-    MetaError::Engine(error.to_string())
+fn options() -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
+    blocks.set_bloom_filter(10.0, false);
+    blocks.set_cache_index_and_filter_blocks(true);
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_block_based_table_factory(&blocks);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(WRITE_BUFFER);
+    options.set_enable_blob_files(true);
+    options.set_min_blob_size(MIN_BLOB);
+    options.set_enable_blob_gc(true);
+    options.set_max_open_files(MAX_OPEN_FILES);
+    options.set_keep_log_file_num(5);
+    options.set_paranoid_checks(true);
+    options
 }
 
 impl RocksMeta {
-    /// Opens or makes the database in `directory`. Errors: Engine.
+    /// Opens or makes the metadata in `directory` and replays what the index lacks. Errors: Engine.
     pub fn open(directory: &Path) -> Result<Self, MetaError> {
-        let mut blocks = BlockBasedOptions::default();
-        blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
-        blocks.set_bloom_filter(10.0, false);
-        blocks.set_cache_index_and_filter_blocks(true);
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.set_block_based_table_factory(&blocks);
-        options.set_compression_type(DBCompressionType::Lz4);
-        options.set_write_buffer_size(WRITE_BUFFER);
-        options.set_max_total_wal_size(MAX_LOG);
-        options.set_enable_blob_files(true);
-        options.set_min_blob_size(MIN_BLOB);
-        options.set_enable_blob_gc(true);
-        options.set_max_open_files(MAX_OPEN_FILES);
-        options.set_keep_log_file_num(5);
-        options.set_paranoid_checks(true);
-        let db = Arc::new(DB::open(&options, directory).map_err(engine)?);
+        fs::create_dir_all(directory).map_err(engine)?;
+        let db = Arc::new(DB::open(&options(), directory.join("index")).map_err(engine)?);
+        let applied = match db.get(APPLIED).map_err(engine)? {
+            None => 0,
+            Some(bytes) => {
+                u64::from_be_bytes(bytes.try_into().map_err(|_| engine("the index does not say what it holds"))?)
+            }
+        };
+        let (log, entries) = Log::open(&directory.join("log"), applied).map_err(engine)?;
+        fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(engine)?;
+        if !entries.is_empty() {
+            tracing::info!(entries = entries.len(), "replaying the log");
+            for entry in &entries {
+                index(&db, entry.sequence, &entry.rows).map_err(engine)?;
+            }
+            // Every segment is free afterwards.
+            flush(&db).map_err(engine)?;
+        }
         let (commits, waiting) = mpsc::channel(MAX_WAITING);
-        let committer = Committer { db: Arc::clone(&db), broken: None };
+        let committer = Committer::new(Arc::clone(&db), log);
         let thread =
             thread::Builder::new().name("commit".into()).spawn(move || committer.run(waiting)).map_err(engine)?;
         Ok(Self { db, commits: Some(commits), committer: Some(thread) })
     }
-}
-
-fn full(partition: Partition, key: &[u8]) -> Vec<u8> {
-    [&partition.0[..], key].concat()
 }
 
 #[async_trait]
@@ -106,7 +111,7 @@ impl MetaStore for RocksMeta {
             let prefix = full(partition, &scan.prefix);
             let from = full(partition, &scan.from).max(prefix.clone());
             let mut options = ReadOptions::default();
-            if let Some(end) = successor(&prefix) {
+            if let Some(end) = tresor_storage::successor(&prefix) {
                 options.set_iterate_upper_bound(end);
             }
             let mut page = Page::default();
@@ -136,139 +141,6 @@ impl MetaStore for RocksMeta {
     }
 }
 
-/// The smallest key above every key that starts with `prefix`.
-fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
-    let mut next = prefix.to_vec();
-    while let Some(last) = next.pop() {
-        if last < 0xff {
-            next.push(last + 1);
-            return Some(next);
-        }
-    }
-    None
-}
-
-struct Committer {
-    db: Arc<DB>,
-    /// Set by a write that failed: what lies in the log is unknown then, so nothing is acknowledged any more.
-    broken: Option<String>,
-}
-
-/// What the group has written so far, seen by the guards of its later batches.
-type Overlay = HashMap<Vec<u8>, Option<Bytes>>;
-
-impl Committer {
-    fn run(mut self, mut waiting: mpsc::Receiver<Commit>) {
-        while let Some(first) = waiting.blocking_recv() {
-            let mut group = vec![first];
-            let mut bytes = 0;
-            while group.len() < MAX_GROUP && bytes < MAX_GROUP_BYTES {
-                match waiting.try_recv() {
-                    Ok(commit) => {
-                        bytes += size(&commit.batch);
-                        group.push(commit);
-                    }
-                    Err(_) => break,
-                }
-            }
-            self.commit(group);
-        }
-    }
-
-    fn commit(&mut self, group: Vec<Commit>) {
-        let mut overlay = Overlay::new();
-        let mut batch = WriteBatch::default();
-        let mut accepted = Vec::with_capacity(group.len());
-        for commit in group {
-            match self.apply(&commit, &mut overlay, &mut batch) {
-                Ok(()) => accepted.push(commit.answer),
-                Err(error) => drop(commit.answer.send(Err(error))),
-            }
-        }
-        let written = match (&self.broken, accepted.is_empty()) {
-            (Some(why), _) => Err(why.clone()),
-            (None, true) => return,
-            (None, false) => {
-                let mut options = WriteOptions::default();
-                options.set_sync(true);
-                self.db.write_opt(batch, &options).map_err(|error| error.to_string())
-            }
-        };
-        if let Err(why) = &written
-            && self.broken.is_none()
-        {
-            tracing::error!(error = %why, "the metadata log failed; no write is accepted until a restart");
-            self.broken = Some(why.clone());
-        }
-        for answer in accepted {
-            // A caller that is gone does not need its answer.
-            drop(answer.send(written.clone().map_err(MetaError::Engine)));
-        }
-    }
-
-    /// Checks a batch's guards against what is stored and what the group wrote before it, then adds its writes.
-    fn apply(&self, commit: &Commit, overlay: &mut Overlay, batch: &mut WriteBatch) -> Result<(), MetaError> {
-        for (key, expected) in &commit.batch.guards {
-            let stored = self.read(overlay, &full(commit.partition, key))?;
-            let holds = match expected {
-                Expected::Absent => stored.is_none(),
-                Expected::Value(value) => stored.as_ref() == Some(value),
-            };
-            if !holds {
-                return Err(MetaError::Conflict);
-            }
-        }
-        // Counters are read before anything of this batch is added, so that a failing read leaves no half of it behind.
-        let mut rows: Vec<(Vec<u8>, Option<Bytes>)> = Vec::with_capacity(commit.batch.writes.len());
-        for (key, write) in &commit.batch.writes {
-            let key = full(commit.partition, key);
-            let value = match write {
-                Write::Put(value) => Some(value.clone()),
-                Write::Delete => None,
-                Write::Add(by) => {
-                    let earlier = rows.iter().rev().find(|(row, _)| *row == key).map(|(_, value)| value.clone());
-                    let stored = match earlier {
-                        Some(value) => value,
-                        None => self.read(overlay, &key)?,
-                    };
-                    added(stored.as_deref(), *by).map(|row| Bytes::copy_from_slice(&row))
-                }
-            };
-            rows.push((key, value));
-        }
-        for (key, value) in rows {
-            match &value {
-                Some(value) => batch.put(&key, value),
-                None => batch.delete(&key),
-            }
-            overlay.insert(key, value);
-        }
-        Ok(())
-    }
-
-    fn read(&self, overlay: &Overlay, key: &[u8]) -> Result<Option<Bytes>, MetaError> {
-        match overlay.get(key) {
-            Some(value) => Ok(value.clone()),
-            None => Ok(self.db.get(key).map_err(engine)?.map(Bytes::from)),
-        }
-    }
-}
-
-fn size(batch: &Batch) -> usize {
-    batch
-        .writes
-        .iter()
-        .map(|(key, write)| {
-            key.len()
-                + match write {
-                    Write::Put(value) => value.len(),
-                    Write::Delete => 0,
-                    Write::Add(_) => 16,
-                }
-        })
-        .sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,5 +161,56 @@ mod tests {
         }
         let reopened = RocksMeta::open(directory.path()).unwrap();
         assert_eq!(reopened.get(at, b"k").await.unwrap().unwrap().len(), 5000);
+    }
+
+    /// A copy of the directory is what a crash at that moment leaves; the index is behind the log there.
+    #[tokio::test]
+    async fn a_copy_made_while_it_runs_has_every_commit_that_was_acknowledged() {
+        let (directory, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let meta = RocksMeta::open(directory.path()).unwrap();
+        let at = Partition([1; 16]);
+        let key = |n: u32| n.to_be_bytes().to_vec();
+        // More than a checkpoint, so that segments are recycled on the way.
+        for n in 0..120_u32 {
+            let batch = Batch::default()
+                .put(key(n), vec![n as u8; 900_000])
+                .delete(key(n.wrapping_sub(10)))
+                .add(b"sum".to_vec(), [1, 2]);
+            meta.commit(at, batch).await.unwrap();
+            if n % 40 == 39 {
+                let copy = copies.path().join(n.to_string());
+                // A copy is a moment only while RocksDB moves no files.
+                while [
+                    "rocksdb.num-running-flushes",
+                    "rocksdb.mem-table-flush-pending",
+                    "rocksdb.num-running-compactions",
+                ]
+                .iter()
+                .any(|name| meta.db.property_int_value(*name).unwrap() != Some(0))
+                {
+                    thread::sleep(std::time::Duration::from_millis(10));
+                }
+                copy_all(directory.path(), &copy);
+                let copied = RocksMeta::open(&copy).unwrap();
+                assert_eq!(copied.get(at, &key(n)).await.unwrap().unwrap(), vec![n as u8; 900_000]);
+                assert_eq!(copied.get(at, &key(n - 9)).await.unwrap().unwrap().len(), 900_000);
+                assert_eq!(copied.get(at, &key(n - 10)).await.unwrap(), None);
+                let sum = [i64::from(n + 1).to_be_bytes(), i64::from(2 * n + 2).to_be_bytes()].concat();
+                assert_eq!(copied.get(at, b"sum").await.unwrap().unwrap(), sum);
+            }
+        }
+    }
+
+    fn copy_all(from: &Path, to: &Path) {
+        fs::create_dir(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            let target = to.join(path.file_name().unwrap());
+            if path.is_dir() {
+                copy_all(&path, &target);
+            } else {
+                fs::copy(&path, &target).unwrap();
+            }
+        }
     }
 }

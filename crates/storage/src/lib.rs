@@ -19,7 +19,7 @@ pub use blob::{BlobError, BlobId, BlobStore};
 pub use error::StoreError;
 pub use listing::{Listing, ListingQuery, UploadListing};
 pub use memory::{MemoryBlobs, MemoryMeta};
-pub use meta::{Batch, Expected, MetaError, MetaStore, Page, Partition, Scan, Write, added};
+pub use meta::{Batch, Expected, MetaError, MetaStore, Page, Partition, Scan, Write, added, successor};
 pub use objects::{Deleted, EtagMatch, NewObject, Precondition};
 pub use record::{Bucket, ETagRule, ObjectMeta, PartRow, StoredChecksums, Upload, Version};
 pub use rows::{open_record, seal_record};

@@ -2,7 +2,7 @@
 
 use crate::{
     error::StoreError,
-    meta::Scan,
+    meta::{Scan, successor},
     record::{Bucket, Upload, Version},
     rows,
     store::{Store, partition},
@@ -54,18 +54,6 @@ impl Item {
             Self::Row(name, ..) | Self::Prefix(name) => name,
         }
     }
-}
-
-/// The smallest byte string above every string that starts with `prefix`; `None` if there is none.
-fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
-    let mut next = prefix.to_vec();
-    while let Some(last) = next.pop() {
-        if last < 0xff {
-            next.push(last + 1);
-            return Some(next);
-        }
-    }
-    None
 }
 
 impl Store {

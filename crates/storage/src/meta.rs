@@ -87,15 +87,19 @@ impl Batch {
         self
     }
 
-    /// Every engine calls this first. Errors: TooLarge.
-    pub fn check(&self) -> Result<(), MetaError> {
-        let keys = self.guards.len() + self.writes.len();
+    /// Bytes of the rows it writes: keys and values.
+    pub fn bytes(&self) -> usize {
         let value = |write: &Write| match write {
             Write::Put(value) => value.len(),
             Write::Delete => 0,
             Write::Add(_) => 16,
         };
-        let bytes = self.writes.iter().map(|(key, write)| key.len() + value(write)).sum();
+        self.writes.iter().map(|(key, write)| key.len() + value(write)).sum()
+    }
+
+    /// Every engine calls this first. Errors: TooLarge.
+    pub fn check(&self) -> Result<(), MetaError> {
+        let (keys, bytes) = (self.guards.len() + self.writes.len(), self.bytes());
         if keys > Self::MAX_KEYS || bytes > Self::MAX_BYTES { Err(MetaError::TooLarge { keys, bytes }) } else { Ok(()) }
     }
 }
@@ -110,6 +114,18 @@ pub fn added(stored: Option<&[u8]>, by: [i64; 2]) -> Option<[u8; 16]> {
     row[..8].copy_from_slice(&sums[0].to_be_bytes());
     row[8..].copy_from_slice(&sums[1].to_be_bytes());
     (sums != [0, 0]).then_some(row)
+}
+
+/// The smallest byte string above every one that starts with `prefix`; `None` if there is none.
+pub fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut next = prefix.to_vec();
+    while let Some(last) = next.pop() {
+        if last < 0xff {
+            next.push(last + 1);
+            return Some(next);
+        }
+    }
+    None
 }
 
 /// Rows whose key starts with `prefix` and is not below `from`, ascending.

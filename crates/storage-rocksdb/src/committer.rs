@@ -1,0 +1,213 @@
+//! The one thread that commits: guards in order, one append to the log and one sync for a group, then the index.
+
+use crate::log::{Log, Row};
+use bytes::Bytes;
+use rocksdb::{DB, FlushOptions, WriteBatch, WriteOptions};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError, channel},
+    },
+    thread,
+};
+use tokio::sync::{mpsc, oneshot};
+use tresor_storage::{Batch, Expected, MetaError, Partition, Write, added};
+
+/// Batches that share one sync.
+const MAX_GROUP: usize = 512;
+/// Bytes that share one sync.
+const MAX_GROUP_BYTES: usize = 8 << 20;
+/// Above every partition of a bucket: where the index says up to which entry it holds the log.
+pub(crate) const APPLIED: &[u8] = &[0xff; 17];
+
+pub(crate) struct Commit {
+    pub partition: Partition,
+    pub batch: Batch,
+    pub answer: oneshot::Sender<Result<(), MetaError>>,
+}
+
+pub(crate) fn engine(error: impl std::fmt::Display) -> MetaError {
+    MetaError::Engine(error.to_string())
+}
+
+pub(crate) fn full(partition: Partition, key: &[u8]) -> Vec<u8> {
+    [&partition.0[..], key].concat()
+}
+
+/// Writes entries of the log into the index, which does not sync.
+pub(crate) fn index(db: &DB, sequence: u64, rows: &[Row]) -> Result<(), rocksdb::Error> {
+    let mut batch = WriteBatch::default();
+    for (key, value) in rows {
+        match value {
+            Some(value) => batch.put(key, value),
+            None => batch.delete(key),
+        }
+    }
+    batch.put(APPLIED, sequence.to_be_bytes());
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    db.write_opt(batch, &options)
+}
+
+/// Makes everything in the index durable.
+pub(crate) fn flush(db: &DB) -> Result<(), rocksdb::Error> {
+    let mut options = FlushOptions::default();
+    options.set_wait(true);
+    db.flush_opt(&options)
+}
+
+pub(crate) struct Committer {
+    db: Arc<DB>,
+    log: Log,
+    /// A checkpoint on its way: it sends the sequence up to which the index is durable.
+    checkpoint: Option<Receiver<Result<u64, rocksdb::Error>>>,
+    /// Set by a write that failed: what lies in the log is unknown then, so nothing is acknowledged any more.
+    broken: Option<String>,
+}
+
+/// What the group has written so far, seen by the guards of its later batches.
+type Overlay = HashMap<Vec<u8>, Option<Bytes>>;
+
+impl Committer {
+    pub(crate) fn new(db: Arc<DB>, log: Log) -> Self {
+        Self { db, log, checkpoint: None, broken: None }
+    }
+
+    pub(crate) fn run(mut self, mut waiting: mpsc::Receiver<Commit>) {
+        while let Some(first) = waiting.blocking_recv() {
+            let mut bytes = first.batch.bytes();
+            let mut group = vec![first];
+            while group.len() < MAX_GROUP && bytes < MAX_GROUP_BYTES {
+                match waiting.try_recv() {
+                    Ok(commit) => {
+                        bytes += commit.batch.bytes();
+                        group.push(commit);
+                    }
+                    Err(_) => break,
+                }
+            }
+            self.commit(group);
+        }
+        // A clean end leaves nothing to replay.
+        if let Err(error) = flush(&self.db) {
+            tracing::warn!(%error, "the index was not flushed; the next start replays the log");
+        }
+    }
+
+    fn commit(&mut self, group: Vec<Commit>) {
+        let mut overlay = Overlay::new();
+        let mut rows = Vec::new();
+        let mut accepted = Vec::with_capacity(group.len());
+        for commit in group {
+            match self.apply(&commit, &mut overlay, &mut rows) {
+                Ok(()) => accepted.push(commit.answer),
+                Err(error) => drop(commit.answer.send(Err(error))),
+            }
+        }
+        if accepted.is_empty() {
+            return;
+        }
+        let written = match &self.broken {
+            Some(why) => Err(why.clone()),
+            None => self.write(&rows),
+        };
+        if let Err(why) = &written
+            && self.broken.is_none()
+        {
+            tracing::error!(error = %why, "the log failed; no write is accepted until a restart");
+            self.broken = Some(why.clone());
+        }
+        for answer in accepted {
+            // A caller that is gone does not need its answer.
+            drop(answer.send(written.clone().map_err(MetaError::Engine)));
+        }
+    }
+
+    fn write(&mut self, rows: &[Row]) -> Result<(), String> {
+        self.end_checkpoint(false)?;
+        let sequence = loop {
+            match self.log.append(rows) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.checkpoint.is_none() {
+                        self.begin_checkpoint(self.log.last_sequence());
+                    }
+                    self.end_checkpoint(true)?;
+                }
+                other => break other.map_err(|error| error.to_string())?,
+            }
+        };
+        index(&self.db, sequence, rows).map_err(|error| error.to_string())?;
+        if self.checkpoint.is_none()
+            && let Some(sequence) = self.log.checkpoint_due()
+        {
+            self.begin_checkpoint(sequence);
+        }
+        Ok(())
+    }
+
+    /// Flushes the index beside further commits.
+    fn begin_checkpoint(&mut self, sequence: u64) {
+        let (done, end) = channel();
+        let db = Arc::clone(&self.db);
+        thread::spawn(move || drop(done.send(flush(&db).map(|()| sequence))));
+        self.checkpoint = Some(end);
+    }
+
+    fn end_checkpoint(&mut self, wait: bool) -> Result<(), String> {
+        let Some(end) = &self.checkpoint else { return Ok(()) };
+        let outcome = if wait { end.recv().map_err(|_| TryRecvError::Disconnected) } else { end.try_recv() };
+        match outcome {
+            Err(TryRecvError::Empty) => return Ok(()),
+            Err(TryRecvError::Disconnected) => return Err("a checkpoint ended without a word".into()),
+            Ok(flushed) => self.log.flushed(flushed.map_err(|error| error.to_string())?),
+        }
+        self.checkpoint = None;
+        Ok(())
+    }
+
+    /// Checks a batch's guards against what is stored and what the group wrote before it, then adds its writes.
+    fn apply(&self, commit: &Commit, overlay: &mut Overlay, group: &mut Vec<Row>) -> Result<(), MetaError> {
+        for (key, expected) in &commit.batch.guards {
+            let stored = self.read(overlay, &full(commit.partition, key))?;
+            let holds = match expected {
+                Expected::Absent => stored.is_none(),
+                Expected::Value(value) => stored.as_ref() == Some(value),
+            };
+            if !holds {
+                return Err(MetaError::Conflict);
+            }
+        }
+        // Counters are read before anything of this batch is added, so that a failing read leaves no half of it behind.
+        let mut rows: Vec<Row> = Vec::with_capacity(commit.batch.writes.len());
+        for (key, write) in &commit.batch.writes {
+            let key = full(commit.partition, key);
+            let value = match write {
+                Write::Put(value) => Some(value.clone()),
+                Write::Delete => None,
+                Write::Add(by) => {
+                    let earlier = rows.iter().rev().find(|(row, _)| *row == key).map(|(_, value)| value.clone());
+                    let stored = match earlier {
+                        Some(value) => value,
+                        None => self.read(overlay, &key)?,
+                    };
+                    added(stored.as_deref(), *by).map(|row| Bytes::copy_from_slice(&row))
+                }
+            };
+            rows.push((key, value));
+        }
+        for (key, value) in &rows {
+            overlay.insert(key.clone(), value.clone());
+        }
+        group.append(&mut rows);
+        Ok(())
+    }
+
+    fn read(&self, overlay: &Overlay, key: &[u8]) -> Result<Option<Bytes>, MetaError> {
+        match overlay.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => Ok(self.db.get(key).map_err(engine)?.map(Bytes::from)),
+        }
+    }
+}
