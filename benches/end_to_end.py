@@ -1,0 +1,138 @@
+"""PUT and GET at 4 KiB, 1 MiB and 64 MiB for every kind of encryption, and the memory of 32 uploads and downloads at once.
+
+One run, one server, modes in turns: what counts is the ratio to SSE-S3 and the server's own CPU, not the rate, which the Python
+clients and the machine bound. Stops by itself after about two minutes."""
+
+import base64
+import concurrent.futures
+import hashlib
+import http.client
+import os
+import pathlib
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+import sse
+from harness import ACCOUNTS, KEY_ID, REGION, Server
+
+SSE = "x-amz-server-side-encryption"
+CUSTOMER = {
+    f"{SSE}-customer-algorithm": "AES256",
+    f"{SSE}-customer-key": base64.b64encode(sse.CUSTOMER_KEY).decode(),
+    f"{SSE}-customer-key-MD5": base64.b64encode(hashlib.md5(sse.CUSTOMER_KEY).digest()).decode(),
+}
+KMS = {SSE: "aws:kms", f"{SSE}-aws-kms-key-id": KEY_ID}
+PUT = {
+    "s3": {},
+    "kms": KMS,
+    "bucket-key": KMS | {f"{SSE}-bucket-key-enabled": "true"},
+    "dsse": KMS | {SSE: "aws:kms:dsse"},
+    "sse-c": CUSTOMER,
+}
+GET = {mode: CUSTOMER if mode == "sse-c" else {} for mode in PUT}
+# Size, requests, clients at once.
+SIZES = {"4 KiB": (4 << 10, 2000, 8), "1 MiB": (1 << 20, 120, 4), "64 MiB": (64 << 20, 4, 2)}
+
+
+class Unsigned(S3SigV4Auth):
+    def payload(self, request):
+        return "UNSIGNED-PAYLOAD"
+
+
+def call(base, connection, method, path, headers, body=None):
+    request = AWSRequest(method, base + path, headers=dict(headers) | {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
+    Unsigned(Credentials(*ACCOUNTS["main"][1:]), "s3", REGION).add_auth(request)
+    connection.request(method, path, body=body, headers=dict(request.headers.items()))
+    answer = connection.getresponse()
+    while answer.read(1 << 20):
+        pass
+    assert answer.status == 200, (method, path, answer.status)
+
+
+def cpu(pid):
+    """Seconds that the server has used."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def load(server, method, mode, size, count, clients):
+    """Requests a second and the server's CPU for each, in seconds."""
+    base = server.endpoints["http"]
+    host = urllib.parse.urlsplit(base)
+    body = os.urandom(size) if method == "PUT" else None
+    headers = (PUT if method == "PUT" else GET)[mode]
+
+    def client(number):
+        connection = http.client.HTTPConnection(host.hostname, host.port)
+        for n in range(number, count, clients):
+            call(base, connection, method, f"/bench/{mode}/{size}/{n}", headers, body)
+
+    used, start = cpu(server.process.pid), time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+        list(pool.map(client, range(clients)))
+    return count / (time.monotonic() - start), (cpu(server.process.pid) - used) / count
+
+
+def throughput(server):
+    print("| size | mode | PUT/s | CPU a PUT | ratio | GET/s | CPU a GET | ratio |\n|---|---|---|---|---|---|---|---|")
+    for name, (size, count, clients) in SIZES.items():
+        base = {}
+        for mode in PUT:
+            cells = []
+            for method in ("PUT", "GET"):
+                rate, seconds = load(server, method, mode, size, count, clients)
+                base.setdefault(method, seconds)
+                cells += [f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}", f"{seconds * 1e6:.0f} µs", f"{seconds / base[method]:.2f}"]
+            print(f"| {name} | {mode} | {' | '.join(cells)} |", flush=True)
+
+
+def memory(server, clients=32, size=64 << 20):
+    """The most resident memory, in MiB, while `clients` upload and then download `size` bytes each."""
+    base = server.endpoints["http"]
+    host = urllib.parse.urlsplit(base)
+    body = os.urandom(size)
+    status = pathlib.Path(f"/proc/{server.process.pid}/status")
+    highest, stop = {"": 0}, threading.Event()
+
+    def watch(method):
+        while not stop.wait(0.02):
+            resident = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+            highest[method] = max(highest.get(method, 0), resident // 1024)
+
+    def client(method, number):
+        connection = http.client.HTTPConnection(host.hostname, host.port)
+        call(base, connection, method, f"/bench/memory/{number}", {}, body if method == "PUT" else None)
+
+    for method in ("PUT", "GET"):
+        stop.clear()
+        watcher = threading.Thread(target=watch, args=(method,))
+        watcher.start()
+        with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+            list(pool.map(lambda number: client(method, number), range(clients)))
+        stop.set()
+        watcher.join()
+        print(f"{clients} x {method} of {size >> 20} MiB at once: {highest[method]} MiB resident at most (bound: 200)", flush=True)
+    assert max(highest.values()) < 200
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="tresor-bench-") as home:
+        server = Server(home, log="warn").start()
+        try:
+            server.client().create_bucket(Bucket="bench")
+            memory(server)
+            throughput(server)
+        finally:
+            server.stop()
+
+
+main()
