@@ -21,6 +21,8 @@ pub(crate) struct Fields {
     body: Option<Body>,
     document: Bytes,
     document_has_digest: bool,
+    /// Query parameters of a presigned URL that were taken as headers, in lower case.
+    taken: Vec<String>,
 }
 
 /// Headers that change what is stored, by prefix; untaken ones are refused.
@@ -48,7 +50,7 @@ impl Fields {
     ) -> Self {
         let (headers, query) = request;
         let presigned = auth.via == Via::Query;
-        Self { target, headers, query, presigned, caller, body, document, document_has_digest }
+        Self { target, headers, query, presigned, caller, body, document, document_has_digest, taken: Vec::new() }
     }
 
     /// Takes a header out. Presigned requests may carry `x-amz-*` headers as (signed) query parameters instead.
@@ -105,6 +107,7 @@ impl Fields {
                     && !taken.iter().any(|(n, _)| n == rest)
                 {
                     taken.push((rest.to_owned(), self.query.get(name).unwrap_or_default().to_owned()));
+                    self.taken.push(lower);
                 }
             }
         }
@@ -176,25 +179,14 @@ impl Fields {
 
     /// Refuses what was sent, would change what is stored, and was not taken.
     pub(crate) fn finish(&mut self) -> Result<(), S3Error> {
-        let untaken: Vec<String> = self
-            .headers
-            .keys()
-            .map(|name| name.as_str().to_owned())
-            .chain(self.query.names().filter(|_| self.presigned).map(str::to_ascii_lowercase))
-            .collect();
-        for name in untaken {
-            let from_query = !self.headers.contains_key(&name);
+        let from_query = self.query.names().filter(|_| self.presigned).map(str::to_ascii_lowercase);
+        let untaken = self.headers.keys().map(|name| name.as_str().to_owned());
+        for name in untaken.chain(from_query.filter(|name| !self.taken.contains(name))) {
             if name.starts_with(SSE_HEADER) || name.starts_with("x-amz-copy-source-server-side-encryption") {
-                if from_query {
-                    continue; // it may have been taken from the query, where it stays
-                }
-                return Err(S3Error::invalid_argument(
-                    format!("{name} header is not supported for this operation."),
-                    name,
-                    None,
-                ));
+                let message = format!("{name} header is not supported for this operation.");
+                return Err(S3Error::invalid_argument(message, name, None));
             }
-            if !from_query && MEANINGFUL.iter().any(|prefix| name.starts_with(prefix)) {
+            if MEANINGFUL.iter().any(|prefix| name.starts_with(prefix)) {
                 return Err(S3Error::header_not_implemented(&name));
             }
         }

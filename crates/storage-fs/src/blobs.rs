@@ -22,6 +22,8 @@ use tresor_storage::{BlobError, BlobId, BlobStore};
 const WRITE_BYTES: usize = 1 << 20;
 /// Bytes read at once; the next piece is read while this one is opened.
 const READ_BYTES: u64 = 256 << 10;
+/// How often a blob's directory is made again when it vanishes before the blob is in it.
+const CREATE_ATTEMPTS: usize = 16;
 /// Directories remembered as durable.
 const MAX_KNOWN: usize = 10_000;
 const BUCKET_DIGITS: usize = 32;
@@ -90,14 +92,14 @@ impl BlobStore for FsBlobs {
                 known.insert(home.clone());
             }
             drop(known);
-            match create(&at) {
-                // Removing the last blob of a directory removes the directory.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    prepare(&home)?;
-                    create(&at)
+            // Removing the last blob of a directory removes the directory, perhaps again right after it was made.
+            for _ in 0..CREATE_ATTEMPTS {
+                match create(&at) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => prepare(&home)?,
+                    other => return other,
                 }
-                other => other,
             }
+            create(&at)
         })
         .await?;
         let file = Arc::new(file);

@@ -10,7 +10,7 @@ use crate::{
     store::{Shared, Store, partition},
 };
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 use tokio::sync::Notify;
 use tresor_model::{BucketId, UploadId};
 
@@ -19,6 +19,34 @@ use tresor_model::{BucketId, UploadId};
 pub(crate) struct Collector {
     waiting: Mutex<Vec<(BucketId, [u8; 16])>>,
     notify: Notify,
+    /// How many reads are using the blobs of a write or an upload; garbage waits for them.
+    reading: Mutex<HashMap<[u8; 16], usize>>,
+}
+
+/// As long as it lives, the blobs of its owner are not removed.
+pub(crate) struct ReadGuard {
+    shared: Arc<Shared>,
+    owner: [u8; 16],
+}
+
+impl ReadGuard {
+    pub(crate) fn new(shared: &Arc<Shared>, owner: [u8; 16]) -> Self {
+        *shared.collector.reading.lock().entry(owner).or_default() += 1;
+        Self { shared: Arc::clone(shared), owner }
+    }
+}
+
+impl Drop for ReadGuard {
+    fn drop(&mut self) {
+        let mut reading = self.shared.collector.reading.lock();
+        if let Some(count) = reading.get_mut(&self.owner) {
+            *count -= 1;
+            if *count == 0 {
+                reading.remove(&self.owner);
+                self.shared.collector.notify.notify_one();
+            }
+        }
+    }
 }
 
 /// Rows kept in memory; more are found again by their rows at the next start.
@@ -43,15 +71,20 @@ impl Store {
         if let Err(error) = self.recover().await {
             tracing::error!(%error, "repairing the store after its last run failed");
         }
+        // Rows whose blobs were being read when their turn came.
+        let mut parked = Vec::new();
         loop {
             let next = self.shared.collector.waiting.lock().pop();
             match next {
-                Some((bucket, row)) => {
-                    if let Err(error) = collect_row(&self.shared, bucket, &rows::garbage(&row)).await {
-                        tracing::warn!(%error, "garbage stays until the next start");
-                    }
+                Some((bucket, row)) => match collect_row(&self.shared, bucket, &rows::garbage(&row)).await {
+                    Ok(true) => {}
+                    Ok(false) => parked.push((bucket, row)),
+                    Err(error) => tracing::warn!(%error, "garbage stays until the next start"),
+                },
+                None => {
+                    self.shared.collector.notify.notified().await;
+                    self.shared.collector.waiting.lock().append(&mut parked);
                 }
-                None => self.shared.collector.notify.notified().await,
             }
         }
     }
@@ -126,10 +159,17 @@ pub(crate) async fn collect_bucket(shared: &Arc<Shared>, bucket: BucketId) -> Re
     }
 }
 
-/// Does one row's work, then removes the row. Every step may be repeated.
-async fn collect_row(shared: &Arc<Shared>, bucket: BucketId, row: &[u8]) -> Result<(), StoreError> {
-    let Some(value) = shared.get(partition(bucket), row).await? else { return Ok(()) };
+/// Does one row's work, then removes the row; false when a read holds it back. Every step may be repeated.
+async fn collect_row(shared: &Arc<Shared>, bucket: BucketId, row: &[u8]) -> Result<bool, StoreError> {
+    let Some(value) = shared.get(partition(bucket), row).await? else { return Ok(true) };
     let garbage = minicbor::decode(&value).map_err(|_| StoreError::Corrupt("a garbage row cannot be decoded"))?;
+    let owner = match &garbage {
+        Garbage::Blob { owner, .. } => *owner,
+        Garbage::Parts { upload, .. } => *upload.as_bytes(),
+    };
+    if shared.collector.reading.lock().contains_key(&owner) {
+        return Ok(false);
+    }
     match garbage {
         Garbage::Blob { owner, part, nonce } => {
             let id = BlobId { bucket, owner, part, nonce };
@@ -140,7 +180,8 @@ async fn collect_row(shared: &Arc<Shared>, bucket: BucketId, row: &[u8]) -> Resu
         }
         Garbage::Parts { upload, keep } => drop_parts(shared, bucket, &upload, &keep).await?,
     }
-    Ok(shared.meta.commit(partition(bucket), Batch::default().delete(row.to_vec())).await?)
+    shared.meta.commit(partition(bucket), Batch::default().delete(row.to_vec())).await?;
+    Ok(true)
 }
 
 /// Removes the parts of an upload but those in `keep`: blob first, then row, so that a crash leaves the row to do it again.

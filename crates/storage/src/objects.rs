@@ -4,6 +4,7 @@
 use crate::{
     blob::{BlobError, BlobId},
     error::StoreError,
+    garbage::ReadGuard,
     meta::{Batch, Expected},
     record::{Body, Bucket, ETagRule, Garbage, ObjectMeta, PartRow, StoredChecksums, Version, VersionRecord},
     rows::{self, seal_record},
@@ -164,6 +165,14 @@ impl Store {
         range: Range<u64>,
     ) -> Result<PlainBody, StoreError> {
         let shared = Arc::clone(&self.shared);
+        // Before anything is looked at: what is overwritten from now on stays until this read has ended.
+        let guard = ReadGuard::new(
+            &shared,
+            match &version.body {
+                Body::Inline(_) | Body::Blob(..) => *version.write.as_bytes(),
+                Body::Parts { upload, .. } => *upload.as_bytes(),
+            },
+        );
         let (parts, places) = match &version.body {
             Body::Inline(part) => {
                 (vec![part.clone()], Places::Inline(partition(bucket.id), rows::inline(&version.write)))
@@ -189,7 +198,7 @@ impl Store {
         if parts.iter().map(|part| part.length).sum::<u64>() != version.size {
             return Err(StoreError::Corrupt("the parts of an object do not add up to its size"));
         }
-        Ok(open(key, &version.envelope.header, parts, range, Box::new(Reader { shared, places }))?)
+        Ok(open(key, &version.envelope.header, parts, range, Box::new(Reader { shared, places, _guard: guard }))?)
     }
 
     /// Removes an object. Errors: PreconditionFailed; NoSuchKey for If-Match on what is not there.
@@ -408,6 +417,7 @@ enum Places {
 struct Reader {
     shared: Arc<Shared>,
     places: Places,
+    _guard: ReadGuard,
 }
 
 #[async_trait]

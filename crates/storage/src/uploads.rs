@@ -75,6 +75,7 @@ impl Store {
         number: u16,
     ) -> Result<PartRow, StoreError> {
         let shared = &self.shared;
+        shared.check_open(upload)?;
         let id = BlobId::fresh(bucket.id, *upload.id.as_bytes(), number, &*shared.entropy);
         let guard = shared.write_blob(id, &mut body).await?;
         let done = body.finish()?;
@@ -143,6 +144,7 @@ impl Store {
     /// Ends an upload and drops its parts. Errors: NoSuchUpload.
     pub async fn abort_upload(&self, bucket: &Bucket, upload: &Upload) -> Result<(), StoreError> {
         let shared = &self.shared;
+        shared.check_open(upload)?;
         let row = rows::upload(&upload.key, &upload.id);
         let batch = Batch::default().guard(row.clone(), Expected::Value(upload.raw.clone())).delete(row);
         let (batch, id) = shared.add_garbage(batch, &Garbage::Parts { upload: upload.id, keep: Vec::new() });
@@ -160,9 +162,7 @@ impl Store {
     /// Errors: NoSuchUpload; Conflict when this server is completing it already.
     pub async fn begin_complete(&self, bucket: &Bucket, upload: Upload) -> Result<Completing, StoreError> {
         let shared = &self.shared;
-        if upload.record.completing == Some(shared.run) {
-            return Err(StoreError::Conflict);
-        }
+        shared.check_open(&upload)?;
         let row = rows::upload(&upload.key, &upload.id);
         let record = UploadRecord { completing: Some(shared.run), ..upload.record.clone() };
         let raw = seal_record(&shared.keys.records, partition(bucket.id), &row, &record);
@@ -316,6 +316,11 @@ impl Drop for Completing {
 }
 
 impl Shared {
+    /// An upload that this server is completing takes no parts and cannot be aborted. Errors: Conflict.
+    fn check_open(&self, upload: &Upload) -> Result<(), StoreError> {
+        if upload.record.completing == Some(self.run) { Err(StoreError::Conflict) } else { Ok(()) }
+    }
+
     /// Every part of an upload, ascending.
     pub(crate) async fn part_rows(&self, bucket: &Bucket, upload: &UploadId) -> Result<Vec<PartRow>, StoreError> {
         let index = self.index_key(bucket.id);

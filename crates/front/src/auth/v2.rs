@@ -110,7 +110,9 @@ impl Authenticator {
         let given = STANDARD.decode(signature).unwrap_or_default();
         let mut string_to_sign = String::new();
         let mut matched = false;
-        for with_optional in [false, true] {
+        // A presigned URL must cover what selects its operation.
+        let forms: &[bool] = if via == Via::Query { &[true] } else { &[false, true] };
+        for with_optional in forms.iter().copied() {
             string_to_sign = self.string_to_sign(head, date, via, with_optional);
             let expected = tresor_digest::hmac_sha1(credential.secret.expose().as_bytes(), string_to_sign.as_bytes());
             matched |= bool::from(expected.ct_eq(&given[..]));

@@ -17,10 +17,10 @@ use crate::{
 };
 use futures_util::stream;
 use http::{StatusCode, header::CONTENT_LENGTH};
-use tresor_envelope::{CustomerKey, PlainBody};
+use tresor_envelope::{CustomerKey, OpenError, PlainBody};
 use tresor_front::{Response, ResponseBody};
 use tresor_model::{BucketName, ByteRange, ChecksumType, ObjectKey, VersionId};
-use tresor_storage::Version;
+use tresor_storage::{Bucket, Version};
 
 pub(crate) struct GetObject;
 pub(crate) struct HeadObject;
@@ -45,6 +45,9 @@ pub(crate) struct Output {
     overrides: Vec<(&'static str, String)>,
     body: Option<PlainBody>,
 }
+
+/// How often a read that was overtaken by writes begins again.
+const OVERTAKEN: usize = 4;
 
 /// Headers of the answer that a signed request may choose.
 const OVERRIDES: [(&str, &str); 6] = [
@@ -106,21 +109,20 @@ fn access(input: &Input) -> Access {
 
 /// `with_body` is the difference between GET and HEAD. HEAD needs the object's key for SSE-C, to judge the customer's key, and
 /// for a checksum, which is stored sealed.
-async fn run(cx: &RequestContext<'_>, permit: Permit<Input>, with_body: bool) -> Result<Output, S3Error> {
-    let (input, bucket, _) = permit.into_parts()?;
-    let version = reading::find(cx, &bucket, &input.key, input.version.as_ref()).await?;
+async fn run(cx: &RequestContext<'_>, input: &Input, bucket: &Bucket, with_body: bool) -> Result<Output, S3Error> {
+    let version = reading::find(cx, bucket, &input.key, input.version.as_ref()).await?;
     reading::check_customer(&version, input.customer.as_ref())?;
     let sse = SseReply::new(&version.envelope, input.customer.as_ref());
     // Whoever lacks the customer's key learns nothing, not even whether a condition holds.
     let is_customer = input.customer.is_some();
     let early =
-        if is_customer { Some(reading::recover(cx, &bucket, &version, input.customer.clone()).await?) } else { None };
+        if is_customer { Some(reading::recover(cx, bucket, &version, input.customer.clone()).await?) } else { None };
     input.conditions.judge_read(&version.etag, version.modified)?;
-    let selected = reading::select(cx, &bucket, &version, &input.selection).await?;
+    let selected = reading::select(cx, bucket, &version, &input.selection).await?;
     let wants_checksum = input.checksum_mode && version.checksums.is_some();
     let key = match early {
         Some(key) => Some(key),
-        None if with_body || wants_checksum => Some(reading::recover(cx, &bucket, &version, None).await?),
+        None if with_body || wants_checksum => Some(reading::recover(cx, bucket, &version, None).await?),
         None => None,
     };
     let checksums = match &key {
@@ -136,10 +138,10 @@ async fn run(cx: &RequestContext<'_>, permit: Permit<Input>, with_body: bool) ->
         _ => Vec::new(),
     };
     let body = match key {
-        Some(key) if with_body => Some(cx.gateway.store.open(&bucket, &version, key, selected.range.clone()).await?),
+        Some(key) if with_body => Some(cx.gateway.store.open(bucket, &version, key, selected.range.clone()).await?),
         _ => None,
     };
-    Ok(Output { version, selected, sse, checksums, overrides: input.overrides, body })
+    Ok(Output { version, selected, sse, checksums, overrides: input.overrides.clone(), body })
 }
 
 fn respond(output: Output) -> Response {
@@ -209,12 +211,19 @@ impl Operation for GetObject {
         access(input)
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
-        let mut output = run(cx, permit, true).await?;
-        // The first chunk is opened before any header is sent: what fails there is a 500, not a broken 200.
-        if let Some(body) = output.body.take() {
-            output.body = Some(body.primed().await.map_err(reading::damaged)?);
+        let (input, bucket, _) = permit.into_parts()?;
+        for _ in 0..OVERTAKEN {
+            let mut output = run(cx, &input, &bucket, true).await?;
+            let Some(body) = output.body.take() else { return Ok(output) };
+            // The first chunk is opened before any header is sent: what fails there is a 500, not a broken 200.
+            match body.primed().await {
+                Ok(body) => return Ok(Output { body: Some(body), ..output }),
+                // Between finding the version and opening it, it was replaced and removed: there is another one now.
+                Err(OpenError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(reading::damaged(error)),
+            }
         }
-        Ok(output)
+        Err(reading::damaged("the object's bytes are not there"))
     }
     fn respond(output: Output) -> Response {
         respond(output)
@@ -234,7 +243,8 @@ impl Operation for HeadObject {
         access(input)
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
-        run(cx, permit, false).await
+        let (input, bucket, _) = permit.into_parts()?;
+        run(cx, &input, &bucket, false).await
     }
     fn respond(output: Output) -> Response {
         respond(output)

@@ -53,13 +53,6 @@ impl Encryption {
         }
     }
 
-    pub(crate) fn kms_key(&self) -> Option<&str> {
-        match &self.algorithm {
-            Algorithm::S3 => None,
-            Algorithm::Kms(key) | Algorithm::Dsse(key) => key.as_deref(),
-        }
-    }
-
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         minicbor::to_vec(self).expect("encoding into a Vec cannot fail")
     }

@@ -17,18 +17,9 @@ pub(crate) async fn resolve(cx: &RequestContext<'_>, bucket: &Bucket, intent: Ss
             ));
         }
         SseIntent::Customer(key) => return Ok(KeySource::Customer(key)),
-        SseIntent::Kms { key, context, bucket_key } => {
-            // Without a key id the bucket's default key counts, if there is one; else the account's aws/s3 key.
-            (
-                key.or_else(|| default.kms_key().map(str::to_owned)),
-                context,
-                bucket_key.unwrap_or(default.bucket_key),
-                false,
-            )
-        }
-        SseIntent::Dsse { key, context } => {
-            (key.or_else(|| default.kms_key().map(str::to_owned)), context, false, true)
-        }
+        // Without a key id it is the account's aws/s3 key, whatever the bucket's default names (S3 API reference, PutObject).
+        SseIntent::Kms { key, context, bucket_key } => (key, context, bucket_key.unwrap_or(default.bucket_key), false),
+        SseIntent::Dsse { key, context } => (key, context, false, true),
         SseIntent::Unspecified { bucket_key } => match &default.algorithm {
             super::configuration::Algorithm::S3 => return Ok(KeySource::S3Managed),
             super::configuration::Algorithm::Kms(key) => {
