@@ -67,7 +67,7 @@ def test_aws_s3_cp_round_trips(server, shared_bucket, bodies, tmp_path, mode, si
     assert (tmp_path / "down").read_bytes() == bodies[size]
 
 
-@pytest.mark.parametrize("size", ["0", "64K+1"])
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("mode,flags", [("dsse", ["aws:kms:dsse"]), ("bucket-key", ["aws:kms", "--bucket-key-enabled"])])
 def test_aws_s3api_round_trips_what_s3_cp_cannot_ask_for(server, shared_bucket, bodies, tmp_path, mode, flags, size):
     (tmp_path / "up").write_bytes(bodies[size])

@@ -122,6 +122,24 @@ def test_a_first_chunk_that_fails_is_a_500_and_a_later_one_resets_the_connection
     with_file(blob, bytes(later), check_later)
 
 
+@pytest.mark.parametrize("mode", sse.MODES)
+def test_every_byte_of_a_small_blob(server, s3, bucket, mode):
+    """A part is a file however small it is, so each of its bytes can be flipped in turn."""
+    before = set(server.blobs())
+    sse.upload(s3, bucket, "k", b"a small part", mode, [12])
+    (blob,) = set(server.blobs()) - before
+    names = {"Bucket": bucket, "Key": "k", **sse.read(mode)}
+    original = blob.read_bytes()
+    assert len(original) == 12 + (32 if mode == "dsse" else 16)
+    for place in range(len(original)):
+        broken = bytearray(original)
+        broken[place] ^= 1 << place % 8
+        def check():
+            assert outcome(s3, names) is None, place
+        with_file(blob, bytes(broken), check)
+    assert outcome(s3, names) == b"a small part"
+
+
 @pytest.mark.parametrize("mode", ["s3", "dsse"])
 def test_parts_of_a_multipart_object(server, s3, bucket, mode):
     """A flipped byte in any part, and two parts' blobs in each other's place."""
