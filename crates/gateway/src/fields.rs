@@ -91,12 +91,11 @@ impl Fields {
         let mut taken = Vec::with_capacity(names.len());
         for rest in names {
             let name = format!("{prefix}{rest}");
-            let values: Vec<String> = self
-                .headers
-                .get_all(&name)
-                .iter()
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-                .collect();
+            let values = self.headers.get_all(&name).iter().map(|value| {
+                String::from_utf8(value.as_bytes().to_vec())
+                    .map_err(|_| S3Error::invalid_argument("Header value is not valid UTF-8", &name, None))
+            });
+            let values = values.collect::<Result<Vec<String>, S3Error>>()?;
             self.headers.remove(&name);
             taken.push((rest, values.join(",")));
         }
