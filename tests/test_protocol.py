@@ -340,6 +340,8 @@ def test_completion_holds_what_was_listed(s3, bucket):
         s3.put_object(**names, Body=b"x")
         complete((1, again), (2, two), IfNoneMatch="*")
     done = complete((1, again), (2, two))
+    gone = {"Parts": [{"PartNumber": 1, "ETag": "no tag at all"}]}
+    assert failure(s3.complete_multipart_upload, **names, UploadId="0" * 32, MultipartUpload=gone) == (404, "NoSuchUpload")
     assert complete((1, again), (2, two))["ETag"] == done["ETag"], "a repeated completion answers the same"
     assert s3.get_object(**names)["ContentLength"] == 5 * MIB + 4
     digest = hashlib.md5(bytes.fromhex(again.strip('"')) + bytes.fromhex(two.strip('"'))).hexdigest()

@@ -52,7 +52,7 @@ fn metadata_too_large(size: usize) -> S3Error {
 /// `aws-chunked` describes the transfer, not the object.
 fn without_aws_chunked(value: String) -> Option<String> {
     let kept: Vec<&str> = value.split(',').map(str::trim).filter(|c| !c.eq_ignore_ascii_case("aws-chunked")).collect();
-    let kept = kept.join(",");
+    let kept = kept.join(", ");
     (!kept.is_empty()).then_some(kept)
 }
 

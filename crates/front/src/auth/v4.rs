@@ -128,6 +128,9 @@ impl Authenticator {
         if date_time[..8] != scope.date {
             return Err(malformed("Invalid credential date. Date is not the same as X-Amz-Date."));
         }
+        if parameter("X-Amz-Expires")?.starts_with('-') {
+            return Err(malformed("X-Amz-Expires must be non-negative"));
+        }
         let expires: u64 =
             parameter("X-Amz-Expires")?.parse().map_err(|_| malformed("X-Amz-Expires should be a number"))?;
         if expires > MAX_EXPIRES {

@@ -130,12 +130,12 @@ impl Operation for CompleteMultipartUpload {
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
         let (mut input, bucket, _) = permit.into_parts()?;
         let document = body::read_whole(&mut input.body, Expectations::none(), MAX_DOCUMENT).await?;
-        let listed = read_parts(&document)?;
         let location = location(cx, &input.named);
         let upload = match input.named.find(cx, &bucket).await {
             Ok(upload) => upload,
             Err(error) => return repeated(cx, &bucket, input, location).await.and_then(|found| found.ok_or(error)),
         };
+        let listed = read_parts(&document)?;
         let (_, kind) = kept_checksum(&upload);
         if input.kind.is_some_and(|asked| asked != kind) {
             return Err(S3Error::invalid_request(format!(
