@@ -80,6 +80,9 @@ def test_every_acknowledgement_came_after_the_syncs(tmp_path, library, seconds):
     for client in clients:
         client.start()
     time.sleep(seconds)
+    deadline = time.monotonic() + 60
+    while sum(len(client.outcomes) for client in clients) <= 20 and time.monotonic() < deadline:
+        time.sleep(0.05)
     server.kill()
     for client in clients:
         client.join()
