@@ -313,7 +313,7 @@ impl From<StoreError> for S3Error {
             StoreError::Body(body) => body.into(),
             StoreError::PreconditionFailed => Self::precondition_failed("If-None-Match"),
             StoreError::Conflict => Self::operation_aborted(),
-            StoreError::Busy => Self::slow_down(),
+            StoreError::Busy | StoreError::Overtaken => Self::slow_down(),
             StoreError::BucketNotEmpty => {
                 Self::new(StatusCode::CONFLICT, "BucketNotEmpty", "The bucket you tried to delete is not empty")
             }

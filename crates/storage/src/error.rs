@@ -32,6 +32,9 @@ pub enum StoreError {
     InvalidPartOrder,
     #[error("part {number} has {size} bytes, the least is {minimum}")]
     EntityTooSmall { number: u16, size: u64, minimum: u64 },
+    /// The version was replaced, and its parts removed, between finding and opening it.
+    #[error("the version was replaced meanwhile")]
+    Overtaken,
     /// A record or body does not authenticate or decode.
     #[error("a stored record is damaged: {0}")]
     Corrupt(&'static str),

@@ -144,14 +144,21 @@ impl Store {
         Ok(Some(current).filter(|current| version.is_none_or(|asked| *asked == current.version_id)))
     }
 
-    /// The parts of an object made by a multipart upload, ascending; checked against the version's root hash. Errors: Corrupt.
+    /// The parts of an object made by a multipart upload, ascending; checked against the version's root hash. Errors: Corrupt,
+    /// Overtaken.
     pub async fn parts(&self, bucket: &Bucket, version: &Version) -> Result<Vec<PartRow>, StoreError> {
         let Body::Parts { upload, chosen, root } = &version.body else { return Ok(Vec::new()) };
         let mut all = self.shared.part_rows(bucket, upload).await?;
         all.retain(|row| chosen.iter().any(|(first, last)| (*first..=*last).contains(&row.number)));
         let count: usize = chosen.iter().map(|(first, last)| usize::from(last - first) + 1).sum();
         if all.len() != count || crate::uploads::root_hash(&all) != *root {
-            return Err(StoreError::Corrupt("the parts of an object are not those it was made of"));
+            let current = self.version(bucket, &version.key, None).await?;
+            return Err(match current {
+                Some(current) if current.write == version.write => {
+                    StoreError::Corrupt("the parts of an object are not those it was made of")
+                }
+                _ => StoreError::Overtaken,
+            });
         }
         Ok(all)
     }

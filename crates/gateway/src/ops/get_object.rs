@@ -20,7 +20,7 @@ use http::{StatusCode, header::CONTENT_LENGTH};
 use tresor_envelope::{CustomerKey, OpenError, PlainBody};
 use tresor_front::{Response, ResponseBody};
 use tresor_model::{BucketName, ByteRange, ChecksumType, ObjectKey, VersionId};
-use tresor_storage::{Bucket, Version};
+use tresor_storage::{Bucket, StoreError, Version};
 
 pub(crate) struct GetObject;
 pub(crate) struct HeadObject;
@@ -109,7 +109,13 @@ fn access(input: &Input) -> Access {
 
 /// `with_body` is the difference between GET and HEAD. HEAD needs the object's key for SSE-C, to judge the customer's key, and
 /// for a checksum, which is stored sealed.
-async fn run(cx: &RequestContext<'_>, input: &Input, bucket: &Bucket, with_body: bool) -> Result<Output, S3Error> {
+/// Nothing when the version was replaced before it was opened.
+async fn run(
+    cx: &RequestContext<'_>,
+    input: &Input,
+    bucket: &Bucket,
+    with_body: bool,
+) -> Result<Option<Output>, S3Error> {
     let version = reading::find(cx, bucket, &input.key, input.version.as_ref()).await?;
     reading::check_customer(&version, input.customer.as_ref())?;
     let sse = SseReply::new(&version.envelope, input.customer.as_ref());
@@ -138,10 +144,13 @@ async fn run(cx: &RequestContext<'_>, input: &Input, bucket: &Bucket, with_body:
         _ => Vec::new(),
     };
     let body = match key {
-        Some(key) if with_body => Some(cx.gateway.store.open(bucket, &version, key, selected.range.clone()).await?),
+        Some(key) if with_body => match cx.gateway.store.open(bucket, &version, key, selected.range.clone()).await {
+            Err(StoreError::Overtaken) => return Ok(None),
+            opened => Some(opened?),
+        },
         _ => None,
     };
-    Ok(Output { version, selected, sse, checksums, overrides: input.overrides.clone(), body })
+    Ok(Some(Output { version, selected, sse, checksums, overrides: input.overrides.clone(), body }))
 }
 
 fn respond(output: Output) -> Response {
@@ -213,7 +222,7 @@ impl Operation for GetObject {
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
         for _ in 0..OVERTAKEN {
-            let mut output = run(cx, &input, &bucket, true).await?;
+            let Some(mut output) = run(cx, &input, &bucket, true).await? else { continue };
             let Some(body) = output.body.take() else { return Ok(output) };
             // The first chunk is opened before any header is sent: what fails there is a 500, not a broken 200.
             match body.primed().await {
@@ -244,7 +253,7 @@ impl Operation for HeadObject {
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
-        run(cx, &input, &bucket, false).await
+        run(cx, &input, &bucket, false).await?.ok_or_else(S3Error::slow_down)
     }
     fn respond(output: Output) -> Response {
         respond(output)
