@@ -12,8 +12,8 @@ use tresor_envelope::{
 use tresor_front::{AuthSettings, Authenticator, ChunkDecoder, Head, Query};
 use tresor_identity::{Account, Credential, Directory, SecretAccessKey};
 use tresor_kms::{
-    AliasRecord, Domain, ErasureSecrets, KeyRecord, KeyRing, KeySource, KeyStore, KeyStoreError, ObjectPlace, RootKey,
-    SoftwareKeys,
+    Call, Change, Domain, ErasureSecrets, Identities, Kept, KeyRing, KeyRingParts, KeySource, KeyStore, KeyStoreError,
+    NewKey, ObjectPlace, RootKey, SYMMETRIC, SoftwareKeys,
 };
 use tresor_model::{AccountId, BucketId, Caller, Clock, Entropy, Principal, Timestamp, WriteId};
 use zeroize::Zeroizing;
@@ -153,6 +153,7 @@ fn signature(c: &mut Criterion) {
         ),
     ];
     let head = Head {
+        document_sha256: None,
         method: http::Method::GET,
         path: "/test.txt".into(),
         query: Query::parse(""),
@@ -172,14 +173,19 @@ fn signature(c: &mut Criterion) {
 struct Nowhere;
 #[async_trait]
 impl KeyStore for Nowhere {
-    async fn load(&self) -> Result<(Vec<KeyRecord>, Vec<AliasRecord>), KeyStoreError> {
-        Ok((Vec::new(), Vec::new()))
+    async fn load(&self) -> Result<Kept, KeyStoreError> {
+        Ok(Kept::default())
     }
-    async fn put_key(&self, _: &KeyRecord) -> Result<(), KeyStoreError> {
+    async fn commit(&self, _: &[Change]) -> Result<(), KeyStoreError> {
         Ok(())
     }
-    async fn put_alias(&self, _: &AliasRecord) -> Result<(), KeyStoreError> {
-        Ok(())
+}
+impl Identities for Nowhere {
+    fn policies(&self, _: &Principal) -> Vec<Arc<tresor_policy::Policy>> {
+        Vec::new()
+    }
+    fn exists(&self, _: &str) -> bool {
+        true
     }
 }
 impl ErasureSecrets for Nowhere {
@@ -189,6 +195,9 @@ impl ErasureSecrets for Nowhere {
     fn put(&self, _: &str, _: &[u8; 32]) -> io::Result<()> {
         Ok(())
     }
+    fn destroy(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn keys(c: &mut Criterion) {
@@ -196,13 +205,31 @@ fn keys(c: &mut Criterion) {
     let machine = Arc::new(Machine::default());
     let (domain, _) = Domain::create(&RootKey::generate(&*machine), [1; 16], &*machine);
     let backend = Arc::new(SoftwareKeys::new(&domain, Arc::new(Nowhere), machine.clone()));
-    let ring = runtime
-        .block_on(KeyRing::open(&domain, Arc::new(Nowhere), backend, "us-east-1", machine.clone(), machine))
-        .expect("a ring");
-    let caller =
-        Caller { principal: Principal::Root { account: account() }, access_key_id: None, secure_transport: true };
-    let made = runtime.block_on(ring.create_key(&account(), "")).expect("a key");
-    let arn = ring.arn(&account(), &made.id).expect("an ARN");
+    let (store, identities) = (Arc::new(Nowhere), Arc::new(Nowhere));
+    let parts = KeyRingParts { store, backend, identities, clock: machine.clone(), entropy: machine };
+    let ring = runtime.block_on(KeyRing::open(&domain, "us-east-1", parts)).expect("a ring");
+    let caller = Caller {
+        principal: Principal::Root { account: account() },
+        access_key_id: None,
+        source_ip: None,
+        secure_transport: true,
+    };
+    let call = |operation| Call::new(&caller, operation, "");
+    let made = runtime.block_on(ring.create_key(&call("CreateKey"), NewKey::default(), false)).expect("a key");
+    let arn = made.arn.clone();
+    let context = vec![("purpose".to_owned(), "bench".to_owned())];
+    let generate = || call("GenerateDataKey").with_context(&context);
+    c.bench_function("kms/generate-data-key", |b| {
+        b.iter(|| runtime.block_on(ring.data_key_for(&generate(), arn.as_str(), 32, false)).expect("a data key"));
+    });
+    let data_key = runtime.block_on(ring.data_key_for(&generate(), arn.as_str(), 32, false));
+    let (_, _, wrapped) = data_key.expect("a data key");
+    c.bench_function("kms/decrypt", |b| {
+        b.iter(|| {
+            let call = call("Decrypt").with_context(&context);
+            runtime.block_on(ring.decrypt_for(&call, None, SYMMETRIC, &wrapped, false)).expect("a plaintext")
+        });
+    });
     let owner = account();
     let place = ObjectPlace {
         region: "us-east-1",

@@ -17,6 +17,7 @@ ACCOUNTS = {
     "main": ("111122223333", "AKIATESTMAIN00000000", "secret-of-the-main-account-for-tests-000"),
     "other": ("444455556666", "AKIATESTOTHER0000000", "secret-of-the-other-account-for-tests-00"),
     "alice": ("111122223333", "AKIATESTALICE0000000", "secret-of-the-user-alice-for-tests-00000"),
+    "bob": ("111122223333", "AKIATESTBOB000000000", "secret-of-the-user-bob-for-tests-0000000"),
 }
 KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNTS['main'][0]}:key/{KEY_ID}"
 CONFIG = f"""
@@ -31,6 +32,10 @@ secret_access_key = "{ACCOUNTS['main'][2]}"
   name = "alice"
   access_key_id = "{ACCOUNTS['alice'][1]}"
   secret_access_key = "{ACCOUNTS['alice'][2]}"
+  [[account.user]]
+  name = "bob"
+  access_key_id = "{ACCOUNTS['bob'][1]}"
+  secret_access_key = "{ACCOUNTS['bob'][2]}"
 [[account]]
 id = "{ACCOUNTS['other'][0]}"
 name = "other"
@@ -93,12 +98,16 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def client(self, who="main", endpoint="http", **config):
+    def kms(self, who="main", **config):
+        """A boto3 client for KMS that does not retry."""
+        return self.client(who, service="kms", **config)
+
+    def client(self, who="main", endpoint="http", service="s3", **config):
         """A boto3 client that does not retry."""
         _, key, secret = ACCOUNTS[who]
         settings = {"s3": {"addressing_style": "path"}, "retries": {"total_max_attempts": 1}, "max_pool_connections": 40}
         return boto3.client(
-            "s3",
+            service,
             endpoint_url=self.endpoints[endpoint],
             aws_access_key_id=key,
             aws_secret_access_key=secret,

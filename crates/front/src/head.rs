@@ -18,6 +18,8 @@ pub struct Head {
     pub secure: bool,
     /// The client's address, behind trusted proxies too.
     pub source_ip: IpAddr,
+    /// SHA-256 of a body that was read before the signature was judged: what a service of documents signs.
+    pub document_sha256: Option<[u8; 32]>,
     /// 16 upper-case hex digits.
     pub request_id: String,
     pub host_id: String,

@@ -1,7 +1,8 @@
 //! Connections: accepted, limited, served over HTTP/1.1 with or without TLS, and drained at the end.
 
 use crate::{
-    auth::{Authenticated, Authenticator},
+    auth::{AuthError, Authenticated, Authenticator},
+    body::Raw,
     head::{Head, Query},
     proxy::TrustedProxies,
     service::{BoxError, Request, ResponseBody, Service},
@@ -10,7 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderValue, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
@@ -19,7 +20,10 @@ use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -177,7 +181,8 @@ impl Front {
             Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
             _ => host,
         };
-        let head = Head {
+        let mut head = Head {
+            document_sha256: None,
             path: parts.uri.path().to_owned(),
             query: Query::parse(parts.uri.query().unwrap_or_default()),
             host: host.trim_matches(['[', ']']).to_owned(),
@@ -193,11 +198,18 @@ impl Front {
         let mut span = AuditSpan::open(request_id.clone());
         let service = self.service(&head);
         span.service(service.signing_name());
-        let mut response = match self.authenticator.authenticate(&head) {
+        let ended = Arc::new(AtomicBool::new(body.is_end_stream()));
+        let body = Watched { body, ended: Arc::clone(&ended) };
+        let admitted = match service.document_limit() {
+            None => {
+                self.authenticator.authenticate(&head).map(|who| (who, body.map_err(BoxError::from).boxed_unsync()))
+            }
+            Some(limit) => self.document(&mut head, &**service, body, limit).await,
+        };
+        let mut response = match admitted {
             Err(why) => service.refuse(&head, why),
-            Ok(authenticated) => {
-                let (caller, auth, body) =
-                    Authenticated::body(authenticated, &head, body.map_err(BoxError::from).boxed_unsync());
+            Ok((authenticated, body)) => {
+                let (caller, auth, body) = Authenticated::body(authenticated, &head, body);
                 span.caller(&caller);
                 service.serve(Request { head, caller, auth, body }, &mut span).await
             }
@@ -208,11 +220,42 @@ impl Front {
                 headers.insert(name, value);
             }
         }
+        if !ended.load(Ordering::Relaxed) {
+            // What is left of the body would be read as the next request: the client must not use the connection again.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         headers.insert(header::SERVER, HeaderValue::from_static("Tresor"));
         let status = response.status().as_u16();
         let length =
             response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         response.map(|body| Answer { body, span: Some((span, status)), left: length })
+    }
+
+    /// A request of a service of documents: the body is read first, because its hash is what was signed.
+    async fn document(
+        &self,
+        head: &mut Head,
+        service: &dyn Service,
+        body: Watched,
+        limit: usize,
+    ) -> Result<(Authenticated, Raw), AuthError> {
+        match Authenticator::scope_service(head) {
+            None if head.text("authorization").is_none() => return Err(AuthError::Anonymous),
+            Some(name) if name != service.signing_name() => return Err(AuthError::WrongService),
+            _ => {}
+        }
+        let read = tokio::time::timeout(HEAD_TIME, Limited::new(body, limit).collect()).await;
+        let bytes = match read {
+            Ok(Ok(collected)) => collected.to_bytes(),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return Err(AuthError::BodyTooLarge),
+            Ok(Err(_)) | Err(_) => return Err(AuthError::BodyBroken),
+        };
+        head.document_sha256 = Some(tresor_digest::sha256(&bytes));
+        let authenticated = self.authenticator.authenticate(head)?;
+        if authenticated.caller.account().is_none() {
+            return Err(AuthError::Anonymous);
+        }
+        Ok((authenticated, Full::new(bytes).map_err(|never| match never {}).boxed_unsync()))
     }
 
     /// By `X-Amz-Target`, then by the credential scope.
@@ -223,6 +266,31 @@ impl Front {
         };
         let named = name.and_then(|name| self.services.iter().find(|service| service.signing_name() == name));
         named.unwrap_or(&self.services[0])
+    }
+}
+
+/// A request's body that tells whether it was read to its end.
+struct Watched {
+    body: Incoming,
+    ended: Arc<AtomicBool>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

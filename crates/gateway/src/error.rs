@@ -234,6 +234,10 @@ impl S3Error {
 impl From<AuthError> for S3Error {
     fn from(error: AuthError) -> Self {
         match error {
+            AuthError::WrongService | AuthError::Anonymous => Self::access_denied(),
+            AuthError::BodyTooLarge | AuthError::BodyBroken => {
+                Self::bad("IncompleteBody", "The request body terminated unexpectedly")
+            }
             AuthError::UnknownAccessKey(id) => Self::new(
                 StatusCode::FORBIDDEN,
                 "InvalidAccessKeyId",
@@ -365,7 +369,14 @@ impl From<KmsError> for S3Error {
             KmsError::NotFound(_) | KmsError::InvalidKeyId(_) => Self::bad("KMS.NotFoundException", message),
             KmsError::Disabled(_) => Self::bad("KMS.DisabledException", message),
             KmsError::InvalidState(..) => Self::bad("KMS.KMSInvalidStateException", message),
+            // The long text is for callers of the key's own account; others learn nothing about the key.
+            KmsError::AccessDenied(_)
+                if message.starts_with("User: ") && !message.contains("does not exist in this Region") =>
+            {
+                Self::forbidden(message)
+            }
             KmsError::AccessDenied(_) => Self::access_denied(),
+            KmsError::InvalidKeyUsage(_) => Self::bad("KMS.InvalidKeyUsageException", message),
             KmsError::WrongCustomerKey => Self::forbidden(
                 "Requests specifying Server Side Encryption with Customer provided keys must provide the correct secret key.",
             ),

@@ -108,6 +108,10 @@ impl Service for Gateway {
         "s3"
     }
 
+    fn document_limit(&self) -> Option<usize> {
+        None
+    }
+
     async fn serve(&self, request: Request, span: &mut AuditSpan) -> Response {
         let place = Place::of(&request.head);
         match self.dispatch(request, span).await {

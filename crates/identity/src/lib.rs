@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 use subtle::ConstantTimeEq;
 use tresor_model::{AccountId, Principal};
+use tresor_policy::Policy;
 use zeroize::Zeroizing;
 
 /// A secret access key: it signs, and never prints.
@@ -69,6 +70,8 @@ pub enum DirectoryError {
 pub struct Directory {
     accounts: HashMap<AccountId, Account>,
     credentials: HashMap<String, Arc<Credential>>,
+    /// Identity policies of users.
+    policies: HashMap<Principal, Vec<Arc<Policy>>>,
 }
 
 impl Directory {
@@ -98,6 +101,25 @@ impl Directory {
                 Ok(())
             }
         }
+    }
+
+    /// Binds an identity policy to a user.
+    pub fn add_policy(&mut self, principal: Principal, policy: Policy) {
+        self.policies.entry(principal).or_default().push(Arc::new(policy));
+    }
+    /// The identity policies of a principal; an account's root has none and needs none.
+    pub fn policies(&self, principal: &Principal) -> Vec<Arc<Policy>> {
+        self.policies.get(principal).cloned().unwrap_or_default()
+    }
+    /// Whether an ARN or an account id, as policies write principals, names someone who is declared.
+    pub fn names(&self, principal: &str) -> bool {
+        let known = |account: &str| account.parse().is_ok_and(|id: AccountId| self.accounts.contains_key(&id));
+        known(principal)
+            || self
+                .accounts
+                .keys()
+                .any(|id| Principal::Root { account: id.clone() }.arn().as_deref() == Some(principal))
+            || self.credentials.values().any(|credential| credential.principal.arn().as_deref() == Some(principal))
     }
 
     pub fn credential(&self, access_key_id: &str) -> Option<Arc<Credential>> {

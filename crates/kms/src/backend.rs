@@ -1,9 +1,11 @@
 //! Using a KMS key, without assuming that its material can be read: an HSM can stand here.
 
 use crate::{
+    crypto,
     domain::Domain,
     error::KmsError,
     key::{KeyRecord, Material},
+    spec::KeySpec,
     traits::ErasureSecrets,
 };
 use async_trait::async_trait;
@@ -13,11 +15,46 @@ use tresor_envelope::{hkdf, unwrap, wrap};
 use tresor_model::{Entropy, Timestamp};
 use zeroize::Zeroizing;
 
+/// What a key is asked to do with its material, besides symmetric encryption.
+#[derive(Debug)]
+pub enum KeyWork<'a> {
+    PublicKey,
+    Sign { algorithm: &'a str, message: &'a [u8], is_digest: bool },
+    Verify { algorithm: &'a str, message: &'a [u8], is_digest: bool, signature: &'a [u8] },
+    Mac { message: &'a [u8] },
+    VerifyMac { message: &'a [u8], mac: &'a [u8] },
+    RsaEncrypt { algorithm: &'a str, plaintext: &'a [u8] },
+    RsaDecrypt { algorithm: &'a str, ciphertext: &'a [u8] },
+    DeriveSharedSecret { peer: &'a [u8] },
+    Encapsulate,
+    Decapsulate { ciphertext: &'a [u8] },
+}
+
+/// What came out of it.
+#[derive(Default)]
+pub struct KeyOutput {
+    /// Signature, MAC, ciphertext or public key; empty for a check that held.
+    pub public: Vec<u8>,
+    pub secret: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for KeyOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyOutput")
+    }
+}
+
 /// Makes material and uses it. Ciphertexts are `wrap` of docs/format.md: a key derived per ciphertext.
 #[async_trait]
 pub trait KeyBackend: Send + Sync + fmt::Debug {
     /// Makes a generation of material for a key (that may be new).
-    async fn generate(&self, key_id: &str, now: Timestamp) -> Result<Material, KmsError>;
+    async fn generate(&self, key_id: &str, spec: KeySpec, now: Timestamp) -> Result<Material, KmsError>;
+    /// The id that material has in a key: the same for the same bytes.
+    fn imported_id(&self, key_id: &str, material: &[u8]) -> String;
+    /// Wraps imported material under an erasure secret of its own.
+    async fn import(&self, key_id: &str, material: &[u8], now: Timestamp) -> Result<Material, KmsError>;
+    /// Destroys what a secret protects, beyond recovery.
+    async fn destroy(&self, key_id: &str, erasure: &str) -> Result<(), KmsError>;
     /// Encrypts a short secret under the key's current material.
     async fn encrypt(&self, key: &KeyRecord, aad: &[u8], secret: &[u8]) -> Result<Vec<u8>, KmsError>;
     /// Errors: InvalidCiphertext, Unavailable.
@@ -28,17 +65,22 @@ pub trait KeyBackend: Send + Sync + fmt::Debug {
         aad: &[u8],
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, KmsError>;
+    /// Everything that is not symmetric encryption.
+    async fn work(&self, key: &KeyRecord, work: KeyWork<'_>) -> Result<KeyOutput, KmsError>;
 }
 
-/// Material kept by Tresor itself: wrapped under HKDF(the domain's KMS key, the key's erasure secret).
+type Opened = Arc<Zeroizing<Vec<u8>>>;
+
+/// Material kept by Tresor itself: wrapped under HKDF(the domain's KMS key, an erasure secret).
 pub struct SoftwareKeys {
     wrapping: Zeroizing<[u8; 32]>,
     erasure: Arc<dyn ErasureSecrets>,
     entropy: Arc<dyn Entropy>,
-    opened: Mutex<HashMap<String, Arc<Zeroizing<[u8; 32]>>>>,
+    /// By key id, then material id.
+    opened: Mutex<HashMap<String, HashMap<String, Opened>>>,
 }
 
-/// Opened materials kept in memory.
+/// Keys whose opened materials are kept in memory.
 const MAX_OPENED: usize = 10_000;
 
 impl fmt::Debug for SoftwareKeys {
@@ -58,58 +100,89 @@ impl SoftwareKeys {
         kek
     }
 
-    fn material(&self, key: &KeyRecord, id: &str) -> Result<Arc<Zeroizing<[u8; 32]>>, KmsError> {
-        let slot = format!("{}/{id}", key.id);
-        if let Some(opened) = self.opened.lock().get(&slot) {
+    /// The secret of this name, made if it is not there.
+    fn secret(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, KmsError> {
+        let unavailable = |error: std::io::Error| KmsError::Unavailable(format!("{name}: {error}"));
+        if let Some(secret) = self.erasure.get(name).map_err(unavailable)? {
+            return Ok(secret);
+        }
+        let mut secret = Zeroizing::new([0; 32]);
+        self.entropy.fill(&mut secret[..]);
+        self.erasure.put(name, &secret).map_err(unavailable)?;
+        Ok(secret)
+    }
+
+    fn material(&self, key: &KeyRecord, id: &str) -> Result<Opened, KmsError> {
+        if let Some(opened) = self.opened.lock().get(&key.id).and_then(|materials| materials.get(id)) {
             return Ok(Arc::clone(opened));
         }
         let stored = key.materials.iter().find(|material| material.id == id).ok_or(KmsError::InvalidCiphertext)?;
         let unavailable = |why: &str| KmsError::Unavailable(format!("{}: {why}", key.id));
         let secret = self
             .erasure
-            .get(&key.id)
+            .get(stored.erasure.as_deref().unwrap_or(&key.id))
             .map_err(|error| unavailable(&error.to_string()))?
             .ok_or_else(|| unavailable("its erasure secret is gone"))?;
         let plain = unwrap(&self.kek(&key.id, &secret), id.as_bytes(), &stored.wrapped)
             .map_err(|_| unavailable("its material does not authenticate"))?;
-        let mut bytes = Zeroizing::new([0; 32]);
-        bytes.copy_from_slice(plain.get(..32).ok_or_else(|| unavailable("its material is malformed"))?);
-        let bytes = Arc::new(bytes);
+        let bytes = Arc::new(plain);
         let mut opened = self.opened.lock();
         if opened.len() >= MAX_OPENED {
             opened.clear();
         }
-        opened.insert(slot, Arc::clone(&bytes));
+        opened.entry(key.id.clone()).or_default().insert(id.to_owned(), Arc::clone(&bytes));
         Ok(bytes)
     }
+
+    fn current(&self, key: &KeyRecord) -> Result<Opened, KmsError> {
+        let current = key.current().ok_or_else(|| KmsError::Unavailable(format!("{}: it has no material", key.id)))?;
+        self.material(key, &current.id)
+    }
+}
+
+/// 32 bytes: what symmetric encryption needs.
+fn symmetric(material: &[u8]) -> Result<&[u8; 32], KmsError> {
+    material.try_into().map_err(|_| KmsError::Unavailable("symmetric material is malformed".into()))
 }
 
 #[async_trait]
 impl KeyBackend for SoftwareKeys {
-    async fn generate(&self, key_id: &str, now: Timestamp) -> Result<Material, KmsError> {
-        let unavailable = |error: std::io::Error| KmsError::Unavailable(format!("{key_id}: {error}"));
-        let secret = match self.erasure.get(key_id).map_err(unavailable)? {
-            Some(secret) => secret,
-            None => {
-                let mut secret = Zeroizing::new([0; 32]);
-                self.entropy.fill(&mut secret[..]);
-                self.erasure.put(key_id, &secret).map_err(unavailable)?;
-                secret
-            }
-        };
+    async fn generate(&self, key_id: &str, spec: KeySpec, now: Timestamp) -> Result<Material, KmsError> {
+        let secret = self.secret(key_id)?;
         let mut id = [0; 32];
         self.entropy.fill(&mut id);
         let id = hex::encode(id);
-        let mut bytes = Zeroizing::new([0; 32]);
-        self.entropy.fill(&mut bytes[..]);
-        let wrapped = wrap(&self.kek(key_id, &secret), &*self.entropy, id.as_bytes(), &bytes[..]);
-        Ok(Material { id, created: now, wrapped })
+        let entropy = Arc::clone(&self.entropy);
+        // An RSA key of 4096 bits takes a second of one core.
+        let bytes = tokio::task::spawn_blocking(move || crypto::generate(spec, &*entropy))
+            .await
+            .map_err(|error| KmsError::Unavailable(error.to_string()))??;
+        let wrapped = wrap(&self.kek(key_id, &secret), &*self.entropy, id.as_bytes(), &bytes);
+        Ok(Material { wrapped, ..Material::named(id, now) })
+    }
+
+    fn imported_id(&self, key_id: &str, material: &[u8]) -> String {
+        let mut id = [0; 32];
+        let info: [&[u8]; 3] = [b"tresor/v1/kms-imported-id", key_id.as_bytes(), material];
+        hkdf(&self.wrapping[..], &[], &info, &mut id);
+        hex::encode(id)
+    }
+
+    async fn import(&self, key_id: &str, material: &[u8], now: Timestamp) -> Result<Material, KmsError> {
+        let id = self.imported_id(key_id, material);
+        let name = format!("{key_id}-{}", &id[..16]);
+        let secret = self.secret(&name)?;
+        let wrapped = wrap(&self.kek(key_id, &secret), &*self.entropy, id.as_bytes(), material);
+        Ok(Material { wrapped, erasure: Some(name), ..Material::named(id, now) })
+    }
+
+    async fn destroy(&self, key_id: &str, erasure: &str) -> Result<(), KmsError> {
+        self.opened.lock().remove(key_id);
+        self.erasure.destroy(erasure).map_err(|error| KmsError::Unavailable(format!("{erasure}: {error}")))
     }
 
     async fn encrypt(&self, key: &KeyRecord, aad: &[u8], secret: &[u8]) -> Result<Vec<u8>, KmsError> {
-        let current = key.current().ok_or_else(|| KmsError::Unavailable(format!("{}: it has no material", key.id)))?;
-        let material = self.material(key, &current.id)?;
-        Ok(wrap(&material, &*self.entropy, aad, secret))
+        Ok(wrap(symmetric(&self.current(key)?)?, &*self.entropy, aad, secret))
     }
 
     async fn decrypt(
@@ -120,6 +193,39 @@ impl KeyBackend for SoftwareKeys {
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         let material = self.material(key, material)?;
-        unwrap(&material, aad, ciphertext).map_err(|_| KmsError::InvalidCiphertext)
+        unwrap(symmetric(&material)?, aad, ciphertext).map_err(|_| KmsError::InvalidCiphertext)
+    }
+
+    async fn work(&self, key: &KeyRecord, work: KeyWork<'_>) -> Result<KeyOutput, KmsError> {
+        let material = self.current(key)?;
+        let public = |public| KeyOutput { public, ..KeyOutput::default() };
+        let secret = |secret| KeyOutput { secret, ..KeyOutput::default() };
+        Ok(match work {
+            KeyWork::PublicKey => public(crypto::public_key(key.spec, &material)?),
+            KeyWork::Sign { algorithm, message, is_digest } => {
+                public(crypto::sign(key.spec, &material, algorithm, message, is_digest)?)
+            }
+            KeyWork::Verify { algorithm, message, is_digest, signature } => {
+                crypto::verify(key.spec, &material, algorithm, message, is_digest, signature)?;
+                KeyOutput::default()
+            }
+            KeyWork::Mac { message } => public(crypto::mac(key.spec, &material, message)),
+            KeyWork::VerifyMac { message, mac } => {
+                crypto::verify_mac(key.spec, &material, message, mac)?;
+                KeyOutput::default()
+            }
+            KeyWork::RsaEncrypt { algorithm, plaintext } => {
+                public(crypto::rsa_encrypt(&material, algorithm, plaintext)?)
+            }
+            KeyWork::RsaDecrypt { algorithm, ciphertext } => {
+                secret(crypto::rsa_decrypt(&material, algorithm, ciphertext)?)
+            }
+            KeyWork::DeriveSharedSecret { peer } => secret(crypto::derive_shared_secret(key.spec, &material, peer)?),
+            KeyWork::Encapsulate => {
+                let (public, secret) = crypto::encapsulate(key.spec, &material)?;
+                KeyOutput { public, secret }
+            }
+            KeyWork::Decapsulate { ciphertext } => secret(crypto::decapsulate(key.spec, &material, ciphertext)?),
+        })
     }
 }

@@ -37,6 +37,10 @@ impl BucketKeys {
     pub(crate) fn get(&self, slot: &[u8; 32], now: Timestamp) -> Option<Arc<BucketKey>> {
         self.0.lock().get(slot).filter(|key| key.until > now).cloned()
     }
+    /// Forgets all: a key was destroyed.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
     pub(crate) fn put(&self, slot: [u8; 32], key: BucketKey, now: Timestamp) -> Arc<BucketKey> {
         let key = Arc::new(key);
         let mut cached = self.0.lock();

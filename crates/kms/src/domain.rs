@@ -104,6 +104,9 @@ impl Domain {
     pub(crate) fn s3_managed(&self) -> Zeroizing<[u8; 32]> {
         self.derived(b"tresor/v1/domain/sse-s3")
     }
+    pub(crate) fn tokens(&self) -> Zeroizing<[u8; 32]> {
+        self.derived(b"tresor/v1/domain/kms-tokens")
+    }
     pub(crate) fn kms(&self) -> Zeroizing<[u8; 32]> {
         self.derived(b"tresor/v1/domain/kms")
     }

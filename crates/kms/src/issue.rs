@@ -1,6 +1,6 @@
 //! Issuing a data key with its envelope, and recovering it. docs/format.md section "Wrapped data keys".
 
-use crate::{bucket_keys::BucketKey, context::canonical, error::KmsError, key::KeyRecord, ring::KeyRing};
+use crate::{access::Call, bucket_keys::BucketKey, context::canonical, error::KmsError, key::KeyRecord, ring::KeyRing};
 use std::{fmt, sync::Arc};
 use subtle::ConstantTimeEq;
 use tresor_envelope::{
@@ -100,7 +100,7 @@ impl KeyRing {
                 issued(Envelope::assemble(header, inner, None, keys, Vec::new())?, "", "")
             }
             KeySource::Kms { key: arn, context, bucket_key: false } => {
-                let key = self.authorize(caller, &arn)?;
+                let key = self.door(caller, "GenerateDataKey", &arn, &context, &place.object_arn)?;
                 let header = Header::new(SseMode::Kms, arn.as_str());
                 let inner = DataKey::generate(entropy);
                 let full = with_arn(&context, &place.object_arn);
@@ -110,7 +110,7 @@ impl KeyRing {
                 issued(Envelope::assemble(header, inner, None, keys, context)?, &key.id, &material)
             }
             KeySource::Kms { key: arn, context, bucket_key: true } => {
-                let key = self.authorize(caller, &arn)?;
+                let key = self.door(caller, "GenerateDataKey", &arn, &context, &place.bucket_arn)?;
                 let header = Header::new(SseMode::KmsBucketKey, arn.as_str());
                 let bucket_key = self.bucket_key(caller, &key, &arn, &context, binding, place).await?;
                 let mut salt = [0; 32];
@@ -125,7 +125,7 @@ impl KeyRing {
                 issued(Envelope::assemble(header, inner, None, keys, context)?, &key.id, &material)
             }
             KeySource::Dsse { key: arn, context } => {
-                let key = self.authorize(caller, &arn)?;
+                let key = self.door(caller, "GenerateDataKey", &arn, &context, &place.object_arn)?;
                 let header = Header::new(SseMode::Dsse, arn.as_str());
                 let (inner, outer) = (DataKey::generate(entropy), DataKey::generate(entropy));
                 let full = with_arn(&context, &place.object_arn);
@@ -164,14 +164,14 @@ impl KeyRing {
                 Ok(envelope.unlock(data_key(&unwrap(&kek, &digest, &envelope.wrapped)?)?, None)?)
             }
             SseMode::Kms => {
-                let key = self.authorize(caller, &arn_of(envelope)?)?;
+                let key = self.door(caller, "Decrypt", &arn_of(envelope)?, &envelope.context, &place.object_arn)?;
                 let full = with_arn(&envelope.context, &place.object_arn);
                 let inner = data_key(&self.decrypt(&key, &full, &digest, &envelope.wrapped).await?)?;
                 Ok(envelope.unlock(inner, None)?)
             }
             SseMode::KmsBucketKey => {
                 let arn = arn_of(envelope)?;
-                let key = self.authorize(caller, &arn)?;
+                let key = self.door(caller, "Decrypt", &arn, &envelope.context, &place.bucket_arn)?;
                 let salt = envelope.bucket_key_salt.ok_or(KmsError::InvalidCiphertext)?;
                 let full = with_arn(&envelope.context, &place.bucket_arn);
                 let now = self.clock.now();
@@ -194,7 +194,7 @@ impl KeyRing {
                 Ok(envelope.unlock(object_key(&bucket_key.bytes, &salt, &digest), None)?)
             }
             SseMode::Dsse => {
-                let key = self.authorize(caller, &arn_of(envelope)?)?;
+                let key = self.door(caller, "Decrypt", &arn_of(envelope)?, &envelope.context, &place.object_arn)?;
                 let full = with_arn(&envelope.context, &place.object_arn);
                 let inner = data_key(&self.decrypt(&key, &full, &digest, &envelope.wrapped).await?)?;
                 let outer = envelope.outer_wrapped.as_ref().ok_or(KmsError::InvalidCiphertext)?;
@@ -204,9 +204,25 @@ impl KeyRing {
         }
     }
 
+    /// The key's door, for S3 on the caller's behalf, with S3's own pair in the context.
+    fn door(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+        arn: &KeyArn,
+        context: &[(String, String)],
+        resource: &str,
+    ) -> Result<Arc<KeyRecord>, KmsError> {
+        let mut full = context.to_vec();
+        full.push((ARN_CONTEXT.to_owned(), resource.to_owned()));
+        let mut call = Call::of_s3(caller, operation, &full);
+        call.keys.set("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
+        self.authorize(&call, arn)
+    }
+
     /// A KMS ciphertext: `version (1) || length of key id (1) || key id || material id (32) || wrap`. Everything before the wrap
     /// is associated data too, with the context and the place.
-    async fn encrypt(
+    pub(crate) async fn encrypt(
         &self,
         key: &KeyRecord,
         context: &[(&str, &str)],
@@ -219,7 +235,7 @@ impl KeyRing {
         Ok(out)
     }
 
-    async fn decrypt(
+    pub(crate) async fn decrypt(
         &self,
         key: &KeyRecord,
         context: &[(&str, &str)],
@@ -340,8 +356,9 @@ mod tests {
     use crate::{
         backend::SoftwareKeys,
         domain::{Domain, RootKey, tests::Counting},
-        key::{AliasRecord, KeyState},
-        traits::{ErasureSecrets, KeyStore, KeyStoreError},
+        key::KeyState,
+        ring::{Found, KeyRingParts, NewKey},
+        traits::{Change, ErasureSecrets, Identities, Kept, KeyStore, KeyStoreError},
     };
     use std::sync::atomic::{AtomicU64, Ordering};
     use tresor_model::{BucketId, Clock, Principal, Timestamp, WriteId};
@@ -350,14 +367,21 @@ mod tests {
     struct Nowhere;
     #[async_trait::async_trait]
     impl KeyStore for Nowhere {
-        async fn load(&self) -> Result<(Vec<KeyRecord>, Vec<AliasRecord>), KeyStoreError> {
-            Ok((Vec::new(), Vec::new()))
+        async fn load(&self) -> Result<Kept, KeyStoreError> {
+            Ok(Kept::default())
         }
-        async fn put_key(&self, _: &KeyRecord) -> Result<(), KeyStoreError> {
+        async fn commit(&self, _: &[Change]) -> Result<(), KeyStoreError> {
             Ok(())
         }
-        async fn put_alias(&self, _: &AliasRecord) -> Result<(), KeyStoreError> {
-            Ok(())
+    }
+    #[derive(Debug)]
+    struct Nobody;
+    impl Identities for Nobody {
+        fn policies(&self, _: &Principal) -> Vec<Arc<tresor_policy::Policy>> {
+            Vec::new()
+        }
+        fn exists(&self, _: &str) -> bool {
+            true
         }
     }
     #[derive(Debug)]
@@ -367,6 +391,9 @@ mod tests {
             Ok(Some(Zeroizing::new([4; 32])))
         }
         fn put(&self, _: &str, _: &[u8; 32]) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn destroy(&self, _: &str) -> std::io::Result<()> {
             Ok(())
         }
     }
@@ -383,13 +410,17 @@ mod tests {
         let (domain, _) = Domain::create(&RootKey::generate(&*entropy), [1; 16], &*entropy);
         let backend = Arc::new(SoftwareKeys::new(&domain, Arc::new(OneSecret), entropy.clone()));
         let clock = Arc::new(Set::default());
-        let ring =
-            KeyRing::open(&domain, Arc::new(Nowhere), backend, "us-east-1", clock.clone(), entropy).await.unwrap();
+        let (store, identities) = (Arc::new(Nowhere), Arc::new(Nobody));
+        let parts = KeyRingParts { store, backend, identities, clock: clock.clone(), entropy };
+        let ring = KeyRing::open(&domain, "us-east-1", parts).await.unwrap();
         (ring, clock)
     }
     fn caller() -> Caller {
         let account: AccountId = "111122223333".parse().unwrap();
-        Caller { principal: Principal::Root { account }, access_key_id: None, secure_transport: true }
+        Caller { principal: Principal::Root { account }, access_key_id: None, source_ip: None, secure_transport: true }
+    }
+    async fn new_key(ring: &KeyRing, caller: &Caller) -> Found {
+        ring.create_key(&Call::new(caller, "CreateKey", ""), NewKey::default(), false).await.unwrap()
     }
     fn binding(key: &str) -> Binding {
         Binding {
@@ -412,8 +443,8 @@ mod tests {
         let (ring, _) = ring().await;
         let caller = caller();
         let account = caller.account().unwrap();
-        let key = ring.create_key(account, "").await.unwrap();
-        let arn = ring.arn(account, &key.id).unwrap();
+        let found = new_key(&ring, &caller).await;
+        let arn = found.arn.clone();
         let context = vec![("a".to_owned(), "b".to_owned())];
         let customer = CustomerKey::from_bytes([5; 32]);
         let sources = || {
@@ -455,8 +486,8 @@ mod tests {
         let (ring, clock) = ring().await;
         let caller = caller();
         let account = caller.account().unwrap();
-        let key = ring.create_key(account, "").await.unwrap();
-        let arn = ring.arn(account, &key.id).unwrap();
+        let found = new_key(&ring, &caller).await;
+        let arn = found.arn.clone();
         let issue = async || {
             let source = KeySource::Kms { key: arn.clone(), context: Vec::new(), bucket_key: true };
             ring.issue(&caller, source, &binding("k"), &place(account)).await
@@ -464,13 +495,13 @@ mod tests {
         let (first, second) = (issue().await.unwrap(), issue().await.unwrap());
         assert_eq!(first.envelope.wrapped, second.envelope.wrapped);
         assert_ne!(first.envelope.bucket_key_salt, second.envelope.bucket_key_salt);
-        ring.rotate(&arn).await.unwrap();
+        ring.rotate_locally(&found).await.unwrap();
         assert_ne!(issue().await.unwrap().material_id, first.material_id);
-        ring.set_state(&arn, KeyState::Disabled).await.unwrap();
+        ring.set_state_locally(&found, KeyState::Disabled).await.unwrap();
         assert!(matches!(issue().await, Err(KmsError::Disabled(_))));
         let recovered = ring.recover(&caller, &first.envelope, &binding("k"), &place(account), None).await;
         assert!(matches!(recovered, Err(KmsError::Disabled(_))));
-        ring.set_state(&arn, KeyState::Enabled).await.unwrap();
+        ring.set_state_locally(&found, KeyState::Enabled).await.unwrap();
         let fresh = issue().await.unwrap().envelope.wrapped;
         clock.0.store(6 * 60 * 1000, Ordering::Relaxed);
         assert_ne!(issue().await.unwrap().envelope.wrapped, fresh);

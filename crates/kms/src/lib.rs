@@ -1,20 +1,36 @@
 //! The key management service: KMS keys with states and rotated material, and the key ring that issues and recovers data keys.
 //! A key's material never leaves `backend`. Must never know S3's wire, a database or a file.
 
+mod access;
+mod aliases;
 mod backend;
 mod bucket_keys;
 mod context;
+mod crypto;
 mod domain;
 mod error;
+mod grants;
+mod import;
 mod issue;
 mod key;
+mod lifecycle;
 mod ring;
+mod rotation;
+mod spec;
 mod traits;
+mod usage;
 
-pub use backend::{KeyBackend, SoftwareKeys};
+pub use access::{Call, Needs};
+pub use backend::{KeyBackend, KeyOutput, KeyWork, SoftwareKeys};
 pub use domain::{Domain, DomainHeader, RootKey, WrongRootKey};
 pub use error::KmsError;
+pub use grants::{GRANT_OPERATIONS, NewGrant};
+pub use import::{Import, ImportParameters};
 pub use issue::{Issued, KeySource, ObjectPlace};
-pub use key::{AliasRecord, KeyManager, KeyRecord, KeyState, Material};
-pub use ring::KeyRing;
-pub use traits::{ErasureSecrets, KeyStore, KeyStoreError};
+pub use key::{
+    AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, LastUse, Material, Origin, Rotation, RotationType,
+};
+pub use ring::{Found, KeyRing, KeyRingParts, NewKey};
+pub use spec::{KeySpec, KeyUsage};
+pub use traits::{Change, ErasureSecrets, Identities, Kept, KeyStore, KeyStoreError, MAX_CHANGES};
+pub use usage::{Decrypted, SYMMETRIC};

@@ -1,42 +1,68 @@
-//! The key ring: keys and aliases of all accounts in memory, written through to the key store, and the one door to their use.
+//! The key ring: keys, aliases and grants of all accounts in memory, written through to the key store.
 
 use crate::{
+    access::{Call, Needs},
     backend::KeyBackend,
     bucket_keys::BucketKeys,
     domain::Domain,
     error::KmsError,
-    key::{AliasRecord, KeyManager, KeyRecord, KeyState},
-    traits::KeyStore,
+    key::{AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, LastUse, Origin, Rotation},
+    spec::{KeySpec, KeyUsage},
+    traits::{Change, Identities, KeyStore},
 };
-use parking_lot::RwLock;
-use std::{collections::BTreeMap, fmt, sync::Arc};
-use tresor_model::{AccountId, Caller, Clock, Entropy, KeyArn};
+use parking_lot::{Mutex, RwLock};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+use tresor_model::{AccountId, Caller, Clock, Entropy, KeyArn, Timestamp};
+use tresor_policy::Policy;
 use zeroize::Zeroizing;
 
-/// Keys of all accounts together.
-const MAX_KEYS: usize = 10_000;
-/// Aliases of all accounts together.
-const MAX_ALIASES: usize = 50_000;
-const S3_ALIAS: &str = "alias/aws/s3";
+/// Keys of one account: AWS's quota is 100,000.
+const MAX_KEYS: usize = 100_000;
+/// Keys whose last use is remembered.
+const MAX_LAST_USES: usize = 100_000;
+pub(crate) const S3_ALIAS: &str = "alias/aws/s3";
 const S3_DESCRIPTION: &str = "Default key that protects my S3 objects when no other key is defined";
+/// Milliseconds of a day.
+pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// Keys that AWS manages rotate yearly.
+pub(crate) const YEAR_DAYS: u32 = 365;
+
+/// A key with its policy, compiled.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub record: Arc<KeyRecord>,
+    pub policy: Arc<Policy>,
+}
+
+pub(crate) type KeyName = (AccountId, String);
 
 #[derive(Default)]
-struct Keys {
-    keys: BTreeMap<(AccountId, String), Arc<KeyRecord>>,
-    aliases: BTreeMap<(AccountId, String), String>,
+pub(crate) struct Keys {
+    pub keys: BTreeMap<KeyName, Entry>,
+    pub aliases: BTreeMap<KeyName, AliasRecord>,
+    pub grants: BTreeMap<KeyName, BTreeMap<String, Arc<GrantRecord>>>,
 }
 
 /// KMS keys and the use of them.
 pub struct KeyRing {
-    keys: RwLock<Keys>,
+    pub(crate) keys: RwLock<Keys>,
     /// Changes go one after the other; reading needs no more than the lock above.
-    changing: tokio::sync::Mutex<()>,
-    store: Arc<dyn KeyStore>,
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) backend: Arc<dyn KeyBackend>,
+    pub(crate) identities: Arc<dyn Identities>,
     pub(crate) bucket_keys: BucketKeys,
+    pub(crate) last_uses: Mutex<HashMap<KeyName, LastUse>>,
     pub(crate) s3_managed: Zeroizing<[u8; 32]>,
     pub(crate) customer_secret: Zeroizing<[u8; 32]>,
-    region: String,
+    /// Seals import tokens, grant tokens and markers.
+    pub(crate) tokens: Zeroizing<[u8; 32]>,
+    pub(crate) region: String,
+    pub(crate) started: Timestamp,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
@@ -45,6 +71,16 @@ impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyRing({} keys)", self.keys.read().keys.len())
     }
+}
+
+/// What a key ring needs of others.
+#[derive(Debug)]
+pub struct KeyRingParts {
+    pub store: Arc<dyn KeyStore>,
+    pub backend: Arc<dyn KeyBackend>,
+    pub identities: Arc<dyn Identities>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
 }
 
 /// Whether `id` has the shape of a key id that KMS makes: a UUID, or `mrk-` and 32 hex digits.
@@ -57,82 +93,202 @@ fn is_key_id(id: &str) -> bool {
     uuid || id.strip_prefix("mrk-").is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
+/// A key that was named in a call.
+#[derive(Clone)]
+pub struct Found {
+    pub arn: KeyArn,
+    pub(crate) entry: Entry,
+    /// The alias it was named by.
+    pub alias: Option<String>,
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Found({})", self.arn)
+    }
+}
+
+impl Found {
+    pub fn record(&self) -> &KeyRecord {
+        &self.entry.record
+    }
+}
+
+/// The policy of a key that was made without one. Source: the developer guide, "Default key policy"; its Id as recorded from AWS.
+pub fn default_policy(account: &AccountId) -> String {
+    format!(
+        r#"{{
+  "Version" : "2012-10-17",
+  "Id" : "key-default-1",
+  "Statement" : [ {{
+    "Sid" : "Enable IAM User Permissions",
+    "Effect" : "Allow",
+    "Principal" : {{
+      "AWS" : "arn:aws:iam::{account}:root"
+    }},
+    "Action" : "kms:*",
+    "Resource" : "*"
+  }} ]
+}}"#
+    )
+}
+
+/// The policy of `aws/s3`: everyone of the account through S3, and the account itself may look at it.
+fn s3_policy(account: &AccountId, region: &str) -> String {
+    format!(
+        r#"{{
+  "Version" : "2012-10-17",
+  "Id" : "auto-s3-2",
+  "Statement" : [ {{
+    "Sid" : "Allow access through S3 for all principals in the account that are authorized to use S3",
+    "Effect" : "Allow",
+    "Principal" : {{
+      "AWS" : "*"
+    }},
+    "Action" : [ "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey" ],
+    "Resource" : "*",
+    "Condition" : {{
+      "StringEquals" : {{
+        "kms:CallerAccount" : "{account}",
+        "kms:ViaService" : "s3.{region}.amazonaws.com"
+      }}
+    }}
+  }}, {{
+    "Sid" : "Allow direct access to key metadata to the account",
+    "Effect" : "Allow",
+    "Principal" : {{
+      "AWS" : "arn:aws:iam::{account}:root"
+    }},
+    "Action" : [ "kms:Describe*", "kms:Get*", "kms:List*" ],
+    "Resource" : "*"
+  }} ]
+}}"#
+    )
+}
+
+/// What a new key is to be.
+#[derive(Clone, Debug, Default)]
+pub struct NewKey {
+    /// Chosen by the configuration; drawn otherwise.
+    pub id: Option<String>,
+    pub description: String,
+    pub spec: KeySpec,
+    pub usage: KeyUsage,
+    pub origin: Origin,
+    pub policy: Option<String>,
+    pub tags: Vec<(String, String)>,
+}
+
 impl KeyRing {
     /// Loads every key. Errors: Unavailable.
-    pub async fn open(
-        domain: &Domain,
-        store: Arc<dyn KeyStore>,
-        backend: Arc<dyn KeyBackend>,
-        region: &str,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-    ) -> Result<Self, KmsError> {
-        let (keys, aliases) = store.load().await?;
-        let keys = Keys {
-            keys: keys.into_iter().map(|key| ((key.account.clone(), key.id.clone()), Arc::new(key))).collect(),
-            aliases: aliases.into_iter().map(|alias| ((alias.account, alias.name), alias.key_id)).collect(),
-        };
+    pub async fn open(domain: &Domain, region: &str, parts: KeyRingParts) -> Result<Self, KmsError> {
+        let kept = parts.store.load().await?;
+        let mut keys = Keys::default();
+        for record in kept.keys {
+            let entry = entry(record, region)?;
+            keys.keys.insert((entry.record.account.clone(), entry.record.id.clone()), entry);
+        }
+        for alias in kept.aliases {
+            keys.aliases.insert((alias.account.clone(), alias.name.clone()), alias);
+        }
+        for grant in kept.grants {
+            let name = (grant.account.clone(), grant.key_id.clone());
+            keys.grants.entry(name).or_default().insert(grant.id.clone(), Arc::new(grant));
+        }
         Ok(Self {
             keys: RwLock::new(keys),
             changing: tokio::sync::Mutex::new(()),
-            store,
-            backend,
+            store: parts.store,
+            backend: parts.backend,
+            identities: parts.identities,
             bucket_keys: BucketKeys::default(),
+            last_uses: Mutex::default(),
             s3_managed: domain.s3_managed(),
             customer_secret: domain.customer_secret(),
+            tokens: domain.tokens(),
             region: region.to_owned(),
-            clock,
-            entropy,
+            started: parts.clock.now(),
+            clock: parts.clock,
+            entropy: parts.entropy,
         })
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+    /// When the use of keys began to be remembered.
+    pub fn tracking_since(&self) -> Timestamp {
+        self.started
     }
 
     /// The ARN of a key of this region.
     pub fn arn(&self, account: &AccountId, id: &str) -> Result<KeyArn, KmsError> {
         KeyArn::new(&self.region, account, id).map_err(|_| KmsError::InvalidKeyId(format!("Invalid keyId '{id}'")))
     }
+    pub fn alias_arn(&self, account: &AccountId, name: &str) -> String {
+        format!("arn:aws:kms:{}:{account}:{name}", self.region)
+    }
 
-    fn find(&self, account: &AccountId, id: &str) -> Option<Arc<KeyRecord>> {
+    pub(crate) fn find(&self, account: &AccountId, id: &str) -> Option<Entry> {
         self.keys.read().keys.get(&(account.clone(), id.to_owned())).cloned()
     }
-
-    fn alias(&self, account: &AccountId, name: &str) -> Option<String> {
-        self.keys.read().aliases.get(&(account.clone(), name.to_owned())).cloned()
+    pub(crate) fn alias(&self, account: &AccountId, name: &str) -> Option<String> {
+        self.keys.read().aliases.get(&(account.clone(), name.to_owned())).map(|alias| alias.key_id.clone())
+    }
+    /// The names of a key.
+    pub(crate) fn aliases_of(&self, key: &KeyRecord) -> Vec<String> {
+        let keys = self.keys.read();
+        let own = keys.aliases.values().filter(|alias| alias.account == key.account && alias.key_id == key.id);
+        own.map(|alias| alias.name.clone()).collect()
+    }
+    pub(crate) fn grants_of(&self, key: &KeyRecord) -> Vec<Arc<GrantRecord>> {
+        let keys = self.keys.read();
+        let grants = keys.grants.get(&(key.account.clone(), key.id.clone()));
+        grants.map(|grants| grants.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// From what a client wrote (key id, key ARN, alias, alias ARN, or nothing for `aws/s3`) to the key's ARN. The key's state does
-    /// not matter yet. Errors: NotFound, InvalidKeyId, AccessDenied for another account's key.
-    pub async fn resolve(&self, caller: &Caller, name: Option<&str>) -> Result<KeyArn, KmsError> {
-        let own = caller.account().ok_or_else(|| KmsError::AccessDenied("any key".into()))?;
-        let Some(name) = name else {
-            let id = match self.alias(own, S3_ALIAS) {
-                Some(id) => id,
-                None => self.create_s3_key(own).await?,
-            };
-            return self.arn(own, &id);
+    /// The key a client named by id, key ARN, alias or alias ARN. Who may do what with it is not judged here.
+    /// Errors: NotFound, InvalidKeyId; AccessDenied for what does not exist in another account.
+    pub fn locate(&self, caller: &Caller, name: &str) -> Result<Found, KmsError> {
+        let denied = || {
+            KmsError::AccessDenied("The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.".into())
         };
+        let own = caller.account().ok_or_else(denied)?;
         let (account, resource) = match name.strip_prefix("arn:") {
             None => (own.clone(), name.to_owned()),
             Some(_) => self.read_arn(name)?,
         };
-        if account != *own {
-            return Err(KmsError::AccessDenied(name.to_owned()));
-        }
-        if resource.starts_with("alias/") {
-            if resource == S3_ALIAS && self.alias(&account, S3_ALIAS).is_none() {
-                let id = self.create_s3_key(&account).await?;
-                return self.arn(&account, &id);
+        let (id, alias) = if resource.starts_with("alias/") {
+            match self.alias(&account, &resource) {
+                Some(id) => (id, Some(resource)),
+                None if account == *own => {
+                    let arn = self.alias_arn(&account, &resource);
+                    return Err(KmsError::NotFound(format!("Alias {arn} is not found.")));
+                }
+                None => return Err(denied()),
             }
-            let region = &self.region;
-            let missing =
-                || KmsError::NotFound(format!("Alias arn:aws:kms:{region}:{account}:{resource} is not found."));
-            return self.arn(&account, &self.alias(&account, &resource).ok_or_else(missing)?);
+        } else {
+            (resource.strip_prefix("key/").unwrap_or(&resource).to_owned(), None)
+        };
+        match self.find(&account, &id) {
+            Some(entry) => Ok(Found { arn: self.arn(&account, &id)?, entry, alias }),
+            None if !is_key_id(&id) => Err(KmsError::InvalidKeyId(format!("Invalid keyId '{id}'"))),
+            None if account == *own => Err(not_found(&self.arn(&account, &id)?)),
+            None => Err(denied()),
         }
-        let id = resource.strip_prefix("key/").unwrap_or(&resource);
-        match self.find(&account, id) {
-            Some(key) => self.arn(&account, &key.id),
-            None if is_key_id(id) => Err(not_found(&self.arn(&account, id)?)),
-            None => Err(KmsError::InvalidKeyId(format!("Invalid keyId '{id}'"))),
+    }
+
+    /// For S3: the ARN behind a name, or behind none (`aws/s3`, made on first use). The key's state does not matter yet.
+    /// Errors: NotFound, InvalidKeyId, AccessDenied.
+    pub async fn resolve(&self, caller: &Caller, name: Option<&str>) -> Result<KeyArn, KmsError> {
+        let anonymous = || KmsError::AccessDenied("an anonymous caller has no keys".into());
+        let own = caller.account().ok_or_else(anonymous)?;
+        let name = name.unwrap_or(S3_ALIAS);
+        if (name == S3_ALIAS || name == self.alias_arn(own, S3_ALIAS)) && self.alias(own, S3_ALIAS).is_none() {
+            let id = self.create_s3_key(own).await?;
+            return self.arn(own, &id);
         }
+        Ok(self.locate(caller, name)?.arn)
     }
 
     fn read_arn(&self, arn: &str) -> Result<(AccountId, String), KmsError> {
@@ -148,16 +304,68 @@ impl KeyRing {
         Ok((account.parse().map_err(|_| invalid())?, (*resource).to_owned()))
     }
 
-    /// The one door to the use of a key: who, and whether the key may be used at all.
-    /// Errors: AccessDenied, NotFound, Disabled, InvalidState.
-    pub(crate) fn authorize(&self, caller: &Caller, arn: &KeyArn) -> Result<Arc<KeyRecord>, KmsError> {
-        let account = caller.account().filter(|account| account.as_str() == arn.account());
-        let account = account.ok_or_else(|| KmsError::AccessDenied(arn.to_string()))?;
-        let key = self.find(account, arn.key_id()).ok_or_else(|| not_found(arn))?;
-        match key.state {
-            KeyState::Enabled => Ok(key),
-            KeyState::Disabled => Err(KmsError::Disabled(arn.to_string())),
+    /// A key that the caller may do this with, in a state in which it can be done.
+    /// Errors: NotFound, InvalidKeyId, AccessDenied, Disabled, InvalidState.
+    pub(crate) fn admit(&self, call: &Call<'_>, name: &str, needs: Needs) -> Result<Found, KmsError> {
+        let found = self.locate(call.caller, name)?;
+        let call = Call { alias: found.alias.clone(), ..call.clone() };
+        self.permit(&call, &found.entry, &found.arn)?;
+        found.entry.record.demand(needs, &found.arn, self.clock.now())?;
+        if needs == Needs::Use {
+            self.used(&call, &found.entry.record);
         }
+        Ok(found)
+    }
+
+    /// As `admit`, for operations that change a key: by id or ARN only, and never a key that AWS manages.
+    pub(crate) fn admit_change(&self, call: &Call<'_>, name: &str, needs: Needs) -> Result<Found, KmsError> {
+        let found = self.admit_by_id(call, name, Needs::Nothing)?;
+        if found.record().manager == KeyManager::Aws {
+            return Err(KmsError::AccessDenied(format!(
+                "User: {} is not authorized to perform: kms:{} on resource: {}",
+                call.caller.principal.arn().unwrap_or_default(),
+                call.operation,
+                found.arn
+            )));
+        }
+        found.entry.record.demand(needs, &found.arn, self.clock.now())?;
+        Ok(found)
+    }
+
+    /// As `admit`, for operations that take no alias.
+    pub(crate) fn admit_by_id(&self, call: &Call<'_>, name: &str, needs: Needs) -> Result<Found, KmsError> {
+        if name.starts_with("alias/") || (name.starts_with("arn:") && name.contains(":alias/")) {
+            return Err(KmsError::InvalidKeyId(format!("Invalid keyId '{name}'")));
+        }
+        self.admit(call, name, needs)
+    }
+
+    /// Remembers what a key was last used for.
+    pub(crate) fn used(&self, call: &Call<'_>, key: &KeyRecord) {
+        let operation = if call.operation.starts_with("ReEncrypt") { "ReEncrypt" } else { call.operation };
+        if matches!(operation, "GetPublicKey" | "DescribeKey" | "CreateGrant") {
+            return;
+        }
+        let mut uses = self.last_uses.lock();
+        let name = (key.account.clone(), key.id.clone());
+        if uses.len() < MAX_LAST_USES || uses.contains_key(&name) {
+            let at = self.clock.now();
+            uses.insert(name, LastUse { operation: operation.into(), at, request_id: call.request_id.into() });
+        }
+    }
+    pub fn last_use(&self, key: &KeyRecord) -> Option<LastUse> {
+        self.last_uses.lock().get(&(key.account.clone(), key.id.clone())).cloned()
+    }
+
+    /// For S3's use of a key on a caller's behalf. Errors: AccessDenied, NotFound, Disabled, InvalidState.
+    pub(crate) fn authorize(&self, call: &Call<'_>, arn: &KeyArn) -> Result<Arc<KeyRecord>, KmsError> {
+        let found = self.admit(call, arn.as_str(), Needs::Use)?;
+        if !found.record().spec.is_symmetric() {
+            let usage = found.record().usage.name();
+            let why = format!("{arn} key usage is {usage} which is not valid for {}.", call.operation);
+            return Err(KmsError::InvalidKeyUsage(why));
+        }
+        Ok(found.entry.record)
     }
 
     async fn create_s3_key(&self, account: &AccountId) -> Result<String, KmsError> {
@@ -165,68 +373,127 @@ impl KeyRing {
         if let Some(id) = self.alias(account, S3_ALIAS) {
             return Ok(id);
         }
-        let key = self.create(None, account, S3_DESCRIPTION, KeyManager::Aws).await?;
-        self.set_alias(AliasRecord { name: S3_ALIAS.into(), account: account.clone(), key_id: key.id.clone() }).await?;
-        Ok(key.id.clone())
+        let new = NewKey { description: S3_DESCRIPTION.into(), ..NewKey::default() };
+        let mut key = self.new_record(account, new, KeyManager::Aws).await?;
+        let next = key.created.plus_millis(u64::from(YEAR_DAYS) * DAY_MS);
+        key.rotation = Some(Rotation { period_days: YEAR_DAYS, next });
+        let alias = AliasRecord {
+            name: S3_ALIAS.into(),
+            account: account.clone(),
+            key_id: key.id.clone(),
+            created: key.created,
+            updated: key.created,
+        };
+        let id = key.id.clone();
+        self.commit(vec![Change::PutKey(key), Change::PutAlias(alias)]).await?;
+        Ok(id)
     }
 
-    async fn create(
+    /// A record with fresh material, not stored yet. The caller holds `changing`.
+    pub(crate) async fn new_record(
         &self,
-        id: Option<&str>,
         account: &AccountId,
-        description: &str,
+        new: NewKey,
         manager: KeyManager,
-    ) -> Result<Arc<KeyRecord>, KmsError> {
-        if self.keys.read().keys.len() >= MAX_KEYS {
-            return Err(KmsError::LimitExceeded("KMS keys"));
+    ) -> Result<KeyRecord, KmsError> {
+        if self.keys.read().keys.keys().filter(|(owner, _)| owner == account).count() >= MAX_KEYS {
+            return Err(KmsError::LimitExceeded(format!(
+                "The account {account} has its limit of {MAX_KEYS} KMS keys."
+            )));
         }
         let mut random = [0; 16];
         self.entropy.fill(&mut random);
-        let id = id.map_or_else(|| uuid::Builder::from_random_bytes(random).into_uuid().to_string(), str::to_owned);
+        let id = new.id.unwrap_or_else(|| uuid::Builder::from_random_bytes(random).into_uuid().to_string());
         self.arn(account, &id)?;
         let now = self.clock.now();
-        let material = self.backend.generate(&id, now).await?;
-        let key = KeyRecord {
+        let materials = match new.origin {
+            Origin::AwsKms => vec![self.backend.generate(&id, new.spec, now).await?],
+            Origin::External => Vec::new(),
+        };
+        Ok(KeyRecord {
             id,
             account: account.clone(),
-            description: description.to_owned(),
+            description: new.description,
             manager,
-            state: KeyState::Enabled,
+            set_state: KeyState::Enabled,
             created: now,
-            materials: vec![material],
-        };
-        self.put(key).await
+            materials,
+            spec: new.spec,
+            usage: new.usage,
+            origin: new.origin,
+            deletion: None,
+            tags: new.tags,
+            policy: new.policy,
+            rotation: None,
+        })
     }
 
-    async fn put(&self, key: KeyRecord) -> Result<Arc<KeyRecord>, KmsError> {
-        self.store.put_key(&key).await?;
-        let key = Arc::new(key);
-        self.keys.write().keys.insert((key.account.clone(), key.id.clone()), Arc::clone(&key));
-        Ok(key)
-    }
-
-    async fn set_alias(&self, alias: AliasRecord) -> Result<(), KmsError> {
-        self.store.put_alias(&alias).await?;
-        self.keys.write().aliases.insert((alias.account, alias.name), alias.key_id);
+    /// Stores changes, then shows them. The caller holds `changing`.
+    pub(crate) async fn commit(&self, changes: Vec<Change>) -> Result<(), KmsError> {
+        let mut entries = Vec::new();
+        for change in &changes {
+            if let Change::PutKey(key) = change {
+                entries.push(entry(key.clone(), &self.region)?);
+            }
+        }
+        self.store.commit(&changes).await?;
+        let mut entries = entries.into_iter();
+        let mut keys = self.keys.write();
+        for change in changes {
+            match change {
+                Change::PutKey(key) => {
+                    if let Some(entry) = entries.next() {
+                        keys.keys.insert((key.account, key.id), entry);
+                    }
+                }
+                Change::RemoveKey { account, id } => {
+                    keys.grants.remove(&(account.clone(), id.clone()));
+                    keys.keys.remove(&(account, id));
+                }
+                Change::PutAlias(alias) => {
+                    keys.aliases.insert((alias.account.clone(), alias.name.clone()), alias);
+                }
+                Change::RemoveAlias { account, name } => {
+                    keys.aliases.remove(&(account, name));
+                }
+                Change::PutGrant(grant) => {
+                    let name = (grant.account.clone(), grant.key_id.clone());
+                    keys.grants.entry(name).or_default().insert(grant.id.clone(), Arc::new(grant));
+                }
+                Change::RemoveGrant { account, key_id, id } => {
+                    if let Some(grants) = keys.grants.get_mut(&(account, key_id)) {
+                        grants.remove(&id);
+                    }
+                }
+            }
+        }
         Ok(())
     }
 
-    /// Errors: LimitExceeded, Unavailable.
-    pub async fn create_key(&self, account: &AccountId, description: &str) -> Result<Arc<KeyRecord>, KmsError> {
-        let _changing = self.changing.lock().await;
-        self.create(None, account, description, KeyManager::Customer).await
+    /// Stores a changed key and returns it.
+    pub(crate) async fn put(&self, key: KeyRecord) -> Result<Arc<KeyRecord>, KmsError> {
+        let name = (key.account.clone(), key.id.clone());
+        self.commit(vec![Change::PutKey(key)]).await?;
+        self.find(&name.0, &name.1)
+            .map(|entry| entry.record)
+            .ok_or_else(|| KmsError::Unavailable("the key is gone".into()))
     }
 
     /// Makes sure that a key of the configuration exists; its material is made once and kept.
     pub async fn declare(&self, account: &AccountId, id: &str, alias: Option<&str>) -> Result<(), KmsError> {
         let _changing = self.changing.lock().await;
         if self.find(account, id).is_none() {
-            self.create(Some(id), account, "", KeyManager::Customer).await?;
+            let new = NewKey { id: Some(id.to_owned()), ..NewKey::default() };
+            let key = self.new_record(account, new, KeyManager::Customer).await?;
+            self.put(key).await?;
         }
         match alias {
             Some(alias) if self.alias(account, alias).as_deref() != Some(id) => {
-                check_alias(alias)?;
-                self.set_alias(AliasRecord { name: alias.into(), account: account.clone(), key_id: id.into() }).await
+                crate::aliases::check_name(alias)?;
+                let now = self.clock.now();
+                let (account, key_id) = (account.clone(), id.to_owned());
+                let alias = AliasRecord { name: alias.into(), account, key_id, created: now, updated: now };
+                self.commit(vec![Change::PutAlias(alias)]).await
             }
             _ => Ok(()),
         }
@@ -234,81 +501,36 @@ impl KeyRing {
 
     /// Keys of an account by id, with their aliases.
     pub fn list(&self, account: &AccountId) -> Vec<(Arc<KeyRecord>, Vec<String>)> {
-        let keys = self.keys.read();
-        keys.keys
-            .iter()
-            .filter(|((owner, _), _)| owner == account)
-            .map(|(_, key)| {
-                let named = keys.aliases.iter().filter(|((owner, _), id)| owner == account && **id == key.id);
-                (Arc::clone(key), named.map(|((_, alias), _)| alias.clone()).collect())
-            })
-            .collect()
+        let own: Vec<Arc<KeyRecord>> = {
+            let keys = self.keys.read();
+            let mine =
+                keys.keys.range((account.clone(), String::new())..).take_while(|((owner, _), _)| owner == account);
+            mine.map(|(_, entry)| Arc::clone(&entry.record)).collect()
+        };
+        own.into_iter().map(|key| (Arc::clone(&key), self.aliases_of(&key))).collect()
     }
 
-    /// Errors: NotFound.
+    /// The record behind an ARN. Errors: NotFound.
     pub fn describe(&self, arn: &KeyArn) -> Result<Arc<KeyRecord>, KmsError> {
         let account = arn.account().parse().map_err(|_| not_found(arn))?;
-        self.find(&account, arn.key_id()).ok_or_else(|| not_found(arn))
-    }
-
-    /// Errors: NotFound, AccessDenied for a key that AWS manages.
-    pub async fn set_state(&self, arn: &KeyArn, state: KeyState) -> Result<Arc<KeyRecord>, KmsError> {
-        let _changing = self.changing.lock().await;
-        let key = self.describe(arn)?;
-        if key.manager == KeyManager::Aws {
-            return Err(KmsError::AccessDenied(format!("{arn}: AWS manages it")));
-        }
-        self.put(KeyRecord { state, ..(*key).clone() }).await
-    }
-
-    /// New material encrypts from now on; what older material encrypted stays readable.
-    /// Errors: NotFound, Disabled, LimitExceeded.
-    pub async fn rotate(&self, arn: &KeyArn) -> Result<Arc<KeyRecord>, KmsError> {
-        /// Generations of one key.
-        const MAX_MATERIALS: usize = 100;
-        let _changing = self.changing.lock().await;
-        let mut key = (*self.describe(arn)?).clone();
-        if key.state != KeyState::Enabled {
-            return Err(KmsError::Disabled(arn.to_string()));
-        }
-        if key.materials.len() >= MAX_MATERIALS {
-            return Err(KmsError::LimitExceeded("materials of a key"));
-        }
-        key.materials.push(self.backend.generate(&key.id, self.clock.now()).await?);
-        self.put(key).await
-    }
-
-    /// Errors: AlreadyExists, InvalidAliasName, NotFound, LimitExceeded.
-    pub async fn create_alias(&self, arn: &KeyArn, alias: &str) -> Result<(), KmsError> {
-        let _changing = self.changing.lock().await;
-        check_alias(alias)?;
-        let key = self.describe(arn)?;
-        if self.alias(&key.account, alias).is_some() {
-            return Err(KmsError::AlreadyExists(alias.to_owned()));
-        }
-        if self.keys.read().aliases.len() >= MAX_ALIASES {
-            return Err(KmsError::LimitExceeded("aliases"));
-        }
-        self.set_alias(AliasRecord { name: alias.into(), account: key.account.clone(), key_id: key.id.clone() }).await
+        self.find(&account, arn.key_id()).map(|entry| entry.record).ok_or_else(|| not_found(arn))
     }
 }
 
-fn not_found(arn: &KeyArn) -> KmsError {
+/// The policy text in force.
+pub(crate) fn policy_text(record: &KeyRecord, region: &str) -> String {
+    match (&record.policy, record.manager) {
+        (Some(text), _) => text.clone(),
+        (None, KeyManager::Customer) => default_policy(&record.account),
+        (None, KeyManager::Aws) => s3_policy(&record.account, region),
+    }
+}
+
+fn entry(record: KeyRecord, region: &str) -> Result<Entry, KmsError> {
+    let policy = Policy::of_resource(&policy_text(&record, region))?;
+    Ok(Entry { record: Arc::new(record), policy: Arc::new(policy) })
+}
+
+pub(crate) fn not_found(arn: &KeyArn) -> KmsError {
     KmsError::NotFound(format!("Key '{arn}' does not exist"))
-}
-
-/// `alias/` and 1 to 249 of `A-Z a-z 0-9 / _ -`, not below `alias/aws/`.
-fn check_alias(alias: &str) -> Result<(), KmsError> {
-    let valid = alias.strip_prefix("alias/").is_some_and(|name| {
-        (1..=249).contains(&name.len())
-            && !name.starts_with("aws/")
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-'))
-    });
-    if valid {
-        Ok(())
-    } else {
-        Err(KmsError::InvalidAliasName(format!(
-            "Alias must start with the prefix \"alias/\" and must not start with \"alias/aws/\": {alias}"
-        )))
-    }
 }

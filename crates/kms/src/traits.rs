@@ -1,25 +1,59 @@
-//! What the key ring asks of others: where keys are kept, and where their erasure secrets are.
+//! What the key ring asks of others: where keys are kept, where their erasure secrets are, and which policies bind a principal.
 
-use crate::key::{AliasRecord, KeyRecord};
+use crate::key::{AliasRecord, GrantRecord, KeyRecord};
 use async_trait::async_trait;
-use std::{fmt, io};
+use std::{fmt, io, sync::Arc};
+use tresor_model::{AccountId, Principal};
+use tresor_policy::Policy;
 use zeroize::Zeroizing;
 
 #[derive(Debug, thiserror::Error)]
 #[error("keys cannot be stored or loaded: {0}")]
 pub struct KeyStoreError(pub String);
 
+/// Everything that is kept.
+#[derive(Debug, Default)]
+pub struct Kept {
+    pub keys: Vec<KeyRecord>,
+    pub aliases: Vec<AliasRecord>,
+    pub grants: Vec<GrantRecord>,
+}
+
+/// One change of one row.
+#[derive(Clone, Debug)]
+pub enum Change {
+    PutKey(KeyRecord),
+    RemoveKey { account: AccountId, id: String },
+    PutAlias(AliasRecord),
+    RemoveAlias { account: AccountId, name: String },
+    PutGrant(GrantRecord),
+    RemoveGrant { account: AccountId, key_id: String, id: String },
+}
+
 /// Durable on return.
 #[async_trait]
 pub trait KeyStore: Send + Sync + fmt::Debug {
-    async fn load(&self) -> Result<(Vec<KeyRecord>, Vec<AliasRecord>), KeyStoreError>;
-    async fn put_key(&self, key: &KeyRecord) -> Result<(), KeyStoreError>;
-    async fn put_alias(&self, alias: &AliasRecord) -> Result<(), KeyStoreError>;
+    async fn load(&self) -> Result<Kept, KeyStoreError>;
+    /// All or nothing for up to `KeyStore::MAX_CHANGES` changes.
+    async fn commit(&self, changes: &[Change]) -> Result<(), KeyStoreError>;
 }
 
-/// One secret a key, kept outside of the database, so that destroying it destroys the key in every old copy of the database.
+/// The most changes of one commit.
+pub const MAX_CHANGES: usize = 50;
+
+/// Small secrets kept outside of the database, so that destroying one destroys what hangs on it in every old copy of the database.
 pub trait ErasureSecrets: Send + Sync + fmt::Debug {
-    fn get(&self, key_id: &str) -> io::Result<Option<Zeroizing<[u8; 32]>>>;
+    fn get(&self, name: &str) -> io::Result<Option<Zeroizing<[u8; 32]>>>;
     /// Durable on return. Errors: AlreadyExists.
-    fn put(&self, key_id: &str, secret: &[u8; 32]) -> io::Result<()>;
+    fn put(&self, name: &str, secret: &[u8; 32]) -> io::Result<()>;
+    /// Overwrites and removes; durable on return. Destroying what is not there succeeds.
+    fn destroy(&self, name: &str) -> io::Result<()>;
+}
+
+/// Who is who.
+pub trait Identities: Send + Sync + fmt::Debug {
+    /// The identity policies that bind a principal; an account's root needs none.
+    fn policies(&self, principal: &Principal) -> Vec<Arc<Policy>>;
+    /// Whether an ARN or an account id of a policy's principal element names someone.
+    fn exists(&self, principal: &str) -> bool;
 }

@@ -64,13 +64,15 @@ impl Principal {
 pub struct Caller {
     pub principal: Principal,
     pub access_key_id: Option<String>,
+    /// Where the request came from, if it came over the network.
+    pub source_ip: Option<std::net::IpAddr>,
     /// The request came over TLS, through a trusted proxy that says so, or to a development server.
     pub secure_transport: bool,
 }
 
 impl Caller {
-    pub fn anonymous(secure_transport: bool) -> Self {
-        Self { principal: Principal::Anonymous, access_key_id: None, secure_transport }
+    pub fn anonymous(source_ip: Option<std::net::IpAddr>, secure_transport: bool) -> Self {
+        Self { principal: Principal::Anonymous, access_key_id: None, source_ip, secure_transport }
     }
     pub fn account(&self) -> Option<&AccountId> {
         self.principal.account()

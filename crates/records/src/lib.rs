@@ -4,10 +4,13 @@
 use async_trait::async_trait;
 use std::sync::Arc;
 use tresor_envelope::RecordKey;
-use tresor_kms::{AliasRecord, KeyRecord, KeyStore, KeyStoreError};
+use tresor_identity::Directory;
+use tresor_kms::{Change, Identities, Kept, KeyStore, KeyStoreError};
+use tresor_model::{AccountId, Principal};
+use tresor_policy::Policy;
 use tresor_storage::{Batch, MetaStore, Partition, Scan, open_record, seal_record};
 
-/// KMS keys (`key/ACCOUNT/ID`) and aliases (`alias/ACCOUNT/NAME`).
+/// KMS keys (`key/ACCOUNT/ID`), aliases (`alias/ACCOUNT/NAME`) and grants (`grant/ACCOUNT/KEY/ID`).
 #[derive(Debug)]
 pub struct KeyRecords {
     meta: Arc<dyn MetaStore>,
@@ -16,6 +19,7 @@ pub struct KeyRecords {
 
 const KEYS: &[u8] = b"key/";
 const ALIASES: &[u8] = b"alias/";
+const GRANTS: &[u8] = b"grant/";
 /// Rows read at a time.
 const PAGE: usize = 500;
 
@@ -39,10 +43,19 @@ impl KeyRecords {
         }
     }
 
-    async fn put<T: minicbor::Encode<()>>(&self, row: Vec<u8>, record: &T) -> Result<(), KeyStoreError> {
+    fn write<T: minicbor::Encode<()>>(&self, batch: Batch, row: Vec<u8>, record: &T) -> Batch {
         let value = seal_record(&self.records, Partition::KMS, &row, record);
-        self.meta.commit(Partition::KMS, Batch::default().put(row, value)).await.map_err(failed)
+        batch.put(row, value)
     }
+}
+
+fn row(prefix: &[u8], account: &AccountId, rest: &[&str]) -> Vec<u8> {
+    let mut row = [prefix, account.as_str().as_bytes()].concat();
+    for piece in rest {
+        row.push(b'/');
+        row.extend_from_slice(piece.as_bytes());
+    }
+    row
 }
 
 fn failed(error: impl std::fmt::Display) -> KeyStoreError {
@@ -51,13 +64,37 @@ fn failed(error: impl std::fmt::Display) -> KeyStoreError {
 
 #[async_trait]
 impl KeyStore for KeyRecords {
-    async fn load(&self) -> Result<(Vec<KeyRecord>, Vec<AliasRecord>), KeyStoreError> {
-        Ok((self.all(KEYS).await?, self.all(ALIASES).await?))
+    async fn load(&self) -> Result<Kept, KeyStoreError> {
+        Ok(Kept { keys: self.all(KEYS).await?, aliases: self.all(ALIASES).await?, grants: self.all(GRANTS).await? })
     }
-    async fn put_key(&self, key: &KeyRecord) -> Result<(), KeyStoreError> {
-        self.put([KEYS, key.account.as_str().as_bytes(), b"/", key.id.as_bytes()].concat(), key).await
+
+    async fn commit(&self, changes: &[Change]) -> Result<(), KeyStoreError> {
+        let mut batch = Batch::default();
+        for change in changes {
+            batch = match change {
+                Change::PutKey(key) => self.write(batch, row(KEYS, &key.account, &[&key.id]), key),
+                Change::RemoveKey { account, id } => batch.delete(row(KEYS, account, &[id])),
+                Change::PutAlias(alias) => self.write(batch, row(ALIASES, &alias.account, &[&alias.name]), alias),
+                Change::RemoveAlias { account, name } => batch.delete(row(ALIASES, account, &[name])),
+                Change::PutGrant(grant) => {
+                    self.write(batch, row(GRANTS, &grant.account, &[&grant.key_id, &grant.id]), grant)
+                }
+                Change::RemoveGrant { account, key_id, id } => batch.delete(row(GRANTS, account, &[key_id, id])),
+            };
+        }
+        self.meta.commit(Partition::KMS, batch).await.map_err(failed)
     }
-    async fn put_alias(&self, alias: &AliasRecord) -> Result<(), KeyStoreError> {
-        self.put([ALIASES, alias.account.as_str().as_bytes(), b"/", alias.name.as_bytes()].concat(), alias).await
+}
+
+/// The identity directory, as the key ring asks it.
+#[derive(Debug)]
+pub struct DirectoryIdentities(pub Arc<Directory>);
+
+impl Identities for DirectoryIdentities {
+    fn policies(&self, principal: &Principal) -> Vec<Arc<Policy>> {
+        self.0.policies(principal)
+    }
+    fn exists(&self, principal: &str) -> bool {
+        self.0.names(principal)
     }
 }

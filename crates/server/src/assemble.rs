@@ -16,9 +16,9 @@ use std::{
     time::Duration,
 };
 use tresor_identity::Directory;
-use tresor_kms::{Domain, DomainHeader, KeyRing, SoftwareKeys};
+use tresor_kms::{Domain, DomainHeader, KeyRing, KeyRingParts, SoftwareKeys};
 use tresor_model::{AccountId, Clock, Entropy};
-use tresor_records::KeyRecords;
+use tresor_records::{DirectoryIdentities, KeyRecords};
 use tresor_storage::{IndexRoot, MetaStore, Store, StoreKeys};
 use tresor_storage_fs::{ErasureFiles, FsBlobs};
 use tresor_storage_rocksdb::RocksMeta;
@@ -94,9 +94,14 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     let store_keys = StoreKeys { records: domain.record_key(), index: IndexRoot::new(*domain.index_root()) };
     let store = Store::new(Arc::clone(&meta), blobs, store_keys, Arc::clone(&clock), Arc::clone(&entropy));
     let backend = Arc::new(SoftwareKeys::new(&domain, erasure, Arc::clone(&entropy)));
-    let records = Arc::new(KeyRecords::new(meta, domain.record_key()));
-    let ring =
-        KeyRing::open(&domain, records, backend, &config.region, Arc::clone(&clock), Arc::clone(&entropy)).await?;
+    let parts = KeyRingParts {
+        store: Arc::new(KeyRecords::new(meta, domain.record_key())),
+        backend,
+        identities: Arc::new(DirectoryIdentities(Arc::clone(&directory))),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+    };
+    let ring = KeyRing::open(&domain, &config.region, parts).await?;
     for key in &config.kms.key {
         ring.declare(&account(&key.account)?, &key.id, key.alias.as_deref()).await?;
     }

@@ -3,8 +3,8 @@
 use crate::assemble::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tresor_kms::{KeyRecord, KeyState, KmsError};
-use tresor_model::{AccountId, BucketName, Caller, KeyArn, ObjectKey, Principal};
+use tresor_kms::{Call, Found, KeyRecord, KeyState, KmsError, NewKey};
+use tresor_model::{AccountId, BucketName, Caller, ObjectKey, Principal};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -62,44 +62,50 @@ async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Resu
         None => parts.first_account.clone(),
     };
     let ring = &parts.keys;
-    let caller =
-        Caller { principal: Principal::Root { account: account.clone() }, access_key_id: None, secure_transport: true };
+    let caller = Caller {
+        principal: Principal::Root { account: account.clone() },
+        access_key_id: None,
+        source_ip: None,
+        secure_transport: true,
+    };
     let text = |error: KmsError| error.to_string();
-    let find = async |name: &str| ring.resolve(&caller, Some(name)).await.map_err(text);
+    let call = |operation| Call::new(&caller, operation, "");
+    let find = async |name: &str| {
+        let arn = ring.resolve(&caller, Some(name)).await.map_err(text)?;
+        ring.locate(&caller, arn.as_str()).map_err(text)
+    };
     match action {
         KeyAction::List => {
             let all = ring.list(&account);
             all.iter().map(|(key, aliases)| shown(parts, key, aliases)).collect::<Result<Vec<_>, _>>().map(Value::from)
         }
         KeyAction::Create { description, alias } => {
-            let key = ring.create_key(&account, &description).await.map_err(text)?;
+            let new = NewKey { description, ..NewKey::default() };
+            let key = ring.create_key(&call("CreateKey"), new, false).await.map_err(text)?;
             if let Some(alias) = &alias {
-                ring.create_alias(&ring.arn(&account, &key.id).map_err(text)?, alias).await.map_err(text)?;
+                ring.create_alias(&call("CreateAlias"), alias, key.arn.as_str()).await.map_err(text)?;
             }
-            described(parts, &key)
+            described(parts, key.record())
         }
-        KeyAction::Describe { key } => {
-            let arn = find(&key).await?;
-            described(parts, &ring.describe(&arn).map_err(text)?)
-        }
+        KeyAction::Describe { key } => described(parts, find(&key).await?.record()),
         KeyAction::Disable { key } => {
-            described(parts, &set_state(parts, &find(&key).await?, KeyState::Disabled).await?)
+            described(parts, &*set_state(parts, &find(&key).await?, KeyState::Disabled).await?)
         }
-        KeyAction::Enable { key } => described(parts, &set_state(parts, &find(&key).await?, KeyState::Enabled).await?),
-        KeyAction::Rotate { key } => described(parts, &ring.rotate(&find(&key).await?).await.map_err(text)?),
+        KeyAction::Enable { key } => described(parts, &*set_state(parts, &find(&key).await?, KeyState::Enabled).await?),
+        KeyAction::Rotate { key } => described(parts, &*ring.rotate_locally(&find(&key).await?).await.map_err(text)?),
         KeyAction::Alias { key, alias } => {
-            let arn = find(&key).await?;
-            ring.create_alias(&arn, &alias).await.map_err(text)?;
-            described(parts, &ring.describe(&arn).map_err(text)?)
+            let found = find(&key).await?;
+            ring.create_alias(&call("CreateAlias"), &alias, found.arn.as_str()).await.map_err(text)?;
+            described(parts, found.record())
         }
     }
 }
 
-async fn set_state(parts: &Parts, arn: &KeyArn, state: KeyState) -> Result<std::sync::Arc<KeyRecord>, String> {
-    parts.keys.set_state(arn, state).await.map_err(|error| error.to_string())
+async fn set_state(parts: &Parts, key: &Found, state: KeyState) -> Result<std::sync::Arc<KeyRecord>, String> {
+    parts.keys.set_state_locally(key, state).await.map_err(|error| error.to_string())
 }
 
-fn described(parts: &Parts, key: &std::sync::Arc<KeyRecord>) -> Result<Value, String> {
+fn described(parts: &Parts, key: &KeyRecord) -> Result<Value, String> {
     let all = parts.keys.list(&key.account);
     let aliases = all.into_iter().find(|(found, _)| found.id == key.id).map(|(_, aliases)| aliases).unwrap_or_default();
     shown(parts, key, &aliases)
@@ -114,7 +120,7 @@ fn shown(parts: &Parts, key: &KeyRecord, aliases: &[String]) -> Result<Value, St
         "AWSAccountId": key.account.as_str(),
         "Description": key.description,
         "KeyManager": key.manager.name(),
-        "KeyState": key.state.name(),
+        "KeyState": key.state(parts.keys.now()).name(),
         "CreationDate": key.created.iso8601(),
         "CurrentKeyMaterialId": key.current().map(|material| material.id.clone()),
         "KeyMaterials": key.materials.len(),

@@ -165,7 +165,7 @@ pub struct User {
     pub name: String,
     pub access_key_id: String,
     pub secret_access_key: String,
-    /// Identity policy, relative to the configuration; it is read once policies are enforced.
+    /// Identity policy, relative to the configuration: what the user may do with KMS keys. S3 requests do not ask it yet.
     pub policy: Option<PathBuf>,
 }
 

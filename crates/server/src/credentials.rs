@@ -2,9 +2,13 @@
 
 use crate::{config::Config, files, machine::Secrets};
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 use tresor_identity::{Account, Credential, Directory, DirectoryError, SecretAccessKey};
 use tresor_model::{AccountId, Entropy, Principal};
+use tresor_policy::Policy;
 
 /// The account of a server that declares none.
 const DEFAULT_ACCOUNT: &str = "000000000000";
@@ -15,6 +19,8 @@ pub enum CredentialsError {
     Directory(#[from] DirectoryError),
     #[error("the credentials file {0} cannot be used: {1}")]
     File(String, io::Error),
+    #[error("the policy {0} cannot be used: {1}")]
+    Policy(PathBuf, String),
     #[error("an account id is malformed")]
     Account,
 }
@@ -43,6 +49,14 @@ pub fn directory(
         for user in &declared.user {
             let principal = Principal::User { account: id.clone(), name: user.name.clone() };
             let secret = SecretAccessKey::new(user.secret_access_key.as_str());
+            if let Some(path) = &user.policy {
+                let path = config.directory.join(path);
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|error| CredentialsError::Policy(path.clone(), error.to_string()))?;
+                let policy = Policy::of_identity(&text)
+                    .map_err(|error| CredentialsError::Policy(path.clone(), error.to_string()))?;
+                directory.add_policy(principal.clone(), policy);
+            }
             directory.add_credential(&user.access_key_id, Credential { principal, secret })?;
         }
         ids.push(id);

@@ -24,6 +24,8 @@ use tresor_front::{
     tls_from_pem,
 };
 use tresor_gateway::{Gateway, GatewaySettings};
+use tresor_kms::KeyRing;
+use tresor_kms_api::KmsService;
 use zeroize::Zeroizing;
 
 #[derive(Debug, thiserror::Error)]
@@ -144,13 +146,14 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
         },
         proxies,
         authenticator: Authenticator::new(auth, Arc::clone(&parts.directory), Arc::clone(&parts.clock)),
-        services: vec![Arc::new(gateway)],
+        services: vec![Arc::new(gateway), Arc::new(KmsService::new(Arc::clone(&parts.keys)))],
         entropy: Arc::clone(&parts.entropy),
     });
     let socket =
         control::listen(&config.data_dir).map_err(|error| ServeError::File("the control socket".into(), error))?;
     let commands = tokio::spawn(control::serve(socket, Arc::clone(&parts)));
     let tending = tokio::spawn(parts.store.clone().tend());
+    let keeping = tokio::spawn(tend_keys(Arc::clone(&parts.keys)));
 
     let (stop, stopped) = watch::channel(false);
     let signals = tokio::spawn(async move {
@@ -172,12 +175,25 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
         not_ready.set_ready(false);
     });
     front.serve(listeners, stopped).await;
-    for task in [probes, commands, tending, signals, watcher] {
+    for task in [probes, commands, tending, keeping, signals, watcher] {
         task.abort();
     }
     drop(fs::remove_file(config.data_dir.join("endpoints.json")));
     drop(fs::remove_file(control::path(&config.data_dir)));
     Ok(())
+}
+
+/// How often keys are looked at whose time may have come.
+const KEY_ROUND: Duration = Duration::from_secs(60);
+
+/// Destroys and rotates keys when their time has come, until the task is dropped.
+async fn tend_keys(keys: Arc<KeyRing>) {
+    loop {
+        if let Err(error) = keys.tend().await {
+            tracing::error!(%error, "keys could not be tended; they are looked at again in a minute");
+        }
+        tokio::time::sleep(KEY_ROUND).await;
+    }
 }
 
 /// Says where the server answers, to people in the log and to programs in `endpoints.json`.

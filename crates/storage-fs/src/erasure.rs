@@ -10,6 +10,9 @@ use std::{
 use tresor_kms::ErasureSecrets;
 use zeroize::Zeroizing;
 
+/// More than any secret has, in bytes.
+const MAX_SECRET: usize = 4096;
+
 #[derive(Debug)]
 pub struct ErasureFiles(PathBuf);
 
@@ -55,6 +58,22 @@ impl ErasureSecrets for ErasureFiles {
         fs::remove_file(&temporary)?;
         sync_directory(&self.0)
     }
+
+    fn destroy(&self, key_id: &str) -> io::Result<()> {
+        let path = self.path(key_id)?;
+        // A crash while it was made may have left the secret under its temporary name.
+        for path in [path.with_extension("new"), path] {
+            let mut file = match OpenOptions::new().write(true).open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                file => file?,
+            };
+            let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX).min(MAX_SECRET);
+            file.write_all(&vec![0; length])?;
+            file.sync_all()?;
+            fs::remove_file(&path)?;
+        }
+        sync_directory(&self.0)
+    }
 }
 
 #[cfg(test)]
@@ -70,5 +89,8 @@ mod tests {
         assert!(files.put("key-1", &[6; 32]).is_err());
         assert_eq!(*files.get("key-1").unwrap().unwrap(), [5; 32]);
         assert!(files.get("../x").is_err());
+        files.destroy("key-1").unwrap();
+        files.destroy("key-1").unwrap();
+        assert_eq!(files.get("key-1").unwrap(), None);
     }
 }

@@ -49,6 +49,12 @@ pub enum AuthError {
         string_to_sign: String,
         provided: String,
     },
+    /// Signed for another service than the one that is asked.
+    WrongService,
+    /// A service that answers nobody without a signature.
+    Anonymous,
+    BodyTooLarge,
+    BodyBroken,
     /// Request time and server time.
     Skewed {
         request: String,
@@ -143,7 +149,7 @@ impl Authenticator {
             (None, false, false) => {
                 let payload = payload(head, None, SigVersion::None)?;
                 let info = AuthInfo { version: SigVersion::None, via: Via::Nothing };
-                Ok(Authenticated { caller: Caller::anonymous(head.secure), info, payload })
+                Ok(Authenticated { caller: Caller::anonymous(Some(head.source_ip), head.secure), info, payload })
             }
             (Some(header), false, false) if header.starts_with(v4::ALGORITHM) => self.v4_header(head, header),
             (Some(header), false, false) if header.starts_with("AWS ") && self.settings.sigv2 => {

@@ -126,6 +126,7 @@ impl Authenticator {
             caller: Caller {
                 principal: credential.principal.clone(),
                 access_key_id: Some(key_id.to_owned()),
+                source_ip: Some(head.source_ip),
                 secure_transport: head.secure,
             },
             info: AuthInfo { version: SigVersion::V2, via },

@@ -203,6 +203,7 @@ impl Authenticator {
             caller: Caller {
                 principal: credential.principal.clone(),
                 access_key_id: Some(key_id.clone()),
+                source_ip: Some(head.source_ip),
                 secure_transport: head.secure,
             },
             info: AuthInfo { version: SigVersion::V4, via },
@@ -256,7 +257,9 @@ fn canonical_request(head: &Head, claim: &Claim, via: Via, path: &str) -> String
             .collect();
         headers.push_str(&format!("{name}:{}\n", values.join(",")));
     }
+    let document = head.document_sha256.map(hex::encode);
     let hash = match via {
+        _ if document.is_some() => document.as_deref().unwrap_or_default(),
         Via::Query => head.text("x-amz-content-sha256").unwrap_or("UNSIGNED-PAYLOAD"),
         Via::Header | Via::Nothing => head
             .text("x-amz-content-sha256")
@@ -299,6 +302,7 @@ mod tests {
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
         let headers: HeaderMap = headers.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect();
         Head {
+            document_sha256: None,
             method,
             path: path.into(),
             query: Query::parse(query),

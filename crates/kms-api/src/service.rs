@@ -1,0 +1,106 @@
+//! KMS as a service of the front: told apart by `X-Amz-Target`, one JSON document each way.
+
+use crate::{
+    fault::Fault,
+    fields::Fields,
+    table::{self, Input},
+};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
+use serde_json::Value;
+use std::{fmt, sync::Arc};
+use tresor_audit::AuditSpan;
+use tresor_front::{AuthError, Head, Request, Response, ResponseBody, Service};
+use tresor_kms::KeyRing;
+use zeroize::Zeroizing;
+
+/// The longest request, in bytes: a key policy and the rest of CreateKey fit.
+const MAX_REQUEST: usize = 256 * 1024;
+const TARGET: &str = "TrentService.";
+
+/// The KMS protocol over a key ring.
+pub struct KmsService {
+    ring: Arc<KeyRing>,
+}
+
+impl fmt::Debug for KmsService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KmsService")
+    }
+}
+
+impl KmsService {
+    pub fn new(ring: Arc<KeyRing>) -> Self {
+        Self { ring }
+    }
+
+    async fn answer(&self, request: Request, span: &mut AuditSpan) -> Result<Option<Value>, Fault> {
+        let Request { head, caller, mut body, .. } = request;
+        let target = head.text("x-amz-target").and_then(|target| target.strip_prefix(TARGET));
+        let Some(row) = target.and_then(table::find) else {
+            return Err(Fault::new("UnknownOperationException", ""));
+        };
+        span.operation(row.name);
+        let mut bytes = Zeroizing::new(Vec::new());
+        while let Some(piece) =
+            body.next().await.map_err(|fault| Fault::serialization(format!("The request cannot be read: {fault}.")))?
+        {
+            bytes.extend_from_slice(&piece);
+        }
+        let fields = Fields::parse(&bytes)?;
+        let Some(handler) = row.handler else {
+            return Err(Fault::unsupported(format!("{} is not supported.", row.name)));
+        };
+        let input = Input { ring: &self.ring, caller: &caller, request_id: &head.request_id, name: row.name };
+        let answer = handler(input, fields).await?;
+        Ok((!answer.is_null()).then_some(answer))
+    }
+}
+
+fn response(status: StatusCode, body: Option<&Value>) -> Response {
+    let bytes = body.map(|body| serde_json::to_vec(body).unwrap_or_default()).unwrap_or_default();
+    let length = HeaderValue::from(bytes.len());
+    let mut response =
+        Response::new(if bytes.is_empty() { ResponseBody::Empty } else { ResponseBody::Full(bytes.into()) });
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+    response.headers_mut().insert(CONTENT_LENGTH, length);
+    response
+}
+
+fn identified(mut response: Response, request_id: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert("x-amzn-requestid", value);
+    }
+    response
+}
+
+#[async_trait::async_trait]
+impl Service for KmsService {
+    fn signing_name(&self) -> &'static str {
+        "kms"
+    }
+
+    fn document_limit(&self) -> Option<usize> {
+        Some(MAX_REQUEST)
+    }
+
+    async fn serve(&self, request: Request, span: &mut AuditSpan) -> Response {
+        let request_id = request.head.request_id.clone();
+        let response = match self.answer(request, span).await {
+            Ok(body) => response(StatusCode::OK, body.as_ref()),
+            Err(fault) => {
+                span.error(fault.code, fault.message.as_deref().unwrap_or_default());
+                response(fault.status, Some(&fault.body()))
+            }
+        };
+        identified(response, &request_id)
+    }
+
+    fn refuse(&self, head: &Head, why: AuthError) -> Response {
+        let fault = Fault::from(why);
+        identified(response(fault.status, Some(&fault.body())), &head.request_id)
+    }
+}

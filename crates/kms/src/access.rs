@@ -1,0 +1,255 @@
+//! The one door to a key: who may do what with it. Key policy, the caller's own policies and grants, joined as AWS joins them:
+//! docs of KMS, "Determining access to AWS KMS keys"; a grant allows and never denies.
+
+use crate::{
+    error::KmsError,
+    key::{GrantRecord, KeyRecord, KeyState},
+    ring::{Entry, Found, KeyRing},
+};
+use std::sync::Arc;
+use tresor_model::{Caller, KeyArn, Principal};
+use tresor_policy::{Context, Policy, Question, Reach, Who};
+
+/// One call of a KMS operation.
+#[derive(Clone, Debug)]
+pub struct Call<'a> {
+    pub caller: &'a Caller,
+    /// The action without `kms:`.
+    pub operation: &'static str,
+    /// The encryption context of a symmetric operation.
+    pub context: Option<&'a [(String, String)]>,
+    /// The service that calls on the caller's behalf: `s3`.
+    pub via: Option<&'static str>,
+    /// The alias by which the key was named.
+    pub alias: Option<String>,
+    pub request_id: &'a str,
+    /// Condition keys that only this operation has.
+    pub keys: Context,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(caller: &'a Caller, operation: &'static str, request_id: &'a str) -> Self {
+        Self { caller, operation, context: None, via: None, alias: None, request_id, keys: Context::default() }
+    }
+    /// S3 on behalf of a caller.
+    pub(crate) fn of_s3(caller: &'a Caller, operation: &'static str, context: &'a [(String, String)]) -> Self {
+        Self { context: Some(context), via: Some("s3"), ..Self::new(caller, operation, "") }
+    }
+    #[must_use]
+    pub fn with_context(mut self, context: &'a [(String, String)]) -> Self {
+        self.context = Some(context);
+        self
+    }
+    /// The same call under another action: ReEncrypt asks twice.
+    #[must_use]
+    pub fn acting(&self, operation: &'static str) -> Self {
+        Self { operation, ..self.clone() }
+    }
+    fn action(&self) -> String {
+        format!("kms:{}", self.operation)
+    }
+}
+
+/// Operations that another account may be allowed.
+const CROSS_ACCOUNT: &[&str] = &[
+    "CreateGrant",
+    "Decapsulate",
+    "Decrypt",
+    "DeriveSharedSecret",
+    "DescribeKey",
+    "Encapsulate",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
+    "GenerateDataKeyWithoutPlaintext",
+    "GenerateMac",
+    "GetKeyRotationStatus",
+    "GetPublicKey",
+    "ListGrants",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+    "RetireGrant",
+    "RevokeGrant",
+    "Sign",
+    "Verify",
+    "VerifyMac",
+];
+
+/// In which states an operation works, by the key state table of the developer guide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Uses the material: the key is enabled.
+    Use,
+    /// Not pending deletion, not pending import.
+    Material,
+    /// Not pending deletion.
+    Living,
+    Nothing,
+}
+
+impl KeyRecord {
+    /// Errors: Disabled, InvalidState.
+    pub(crate) fn demand(&self, needs: Needs, arn: &KeyArn, now: tresor_model::Timestamp) -> Result<(), KmsError> {
+        match (self.state(now), needs) {
+            (_, Needs::Nothing) | (KeyState::Enabled, _) => Ok(()),
+            (KeyState::Disabled, Needs::Use) => Err(KmsError::Disabled(arn.to_string())),
+            (KeyState::Disabled, _) | (KeyState::PendingImport, Needs::Living) => Ok(()),
+            (KeyState::PendingDeletion, _) => Err(KmsError::InvalidState(format!("{arn} is pending deletion."))),
+            (KeyState::PendingImport, _) => Err(KmsError::InvalidState(format!("{arn} is pending import."))),
+        }
+    }
+}
+
+impl KeyRing {
+    /// Whether the caller may do this with the key. Errors: AccessDenied.
+    pub(crate) fn permit(&self, call: &Call<'_>, entry: &Entry, arn: &KeyArn) -> Result<(), KmsError> {
+        let context = self.context(call, Some((&entry.record, arn)));
+        self.decide(call, Some((entry, arn)), arn.as_str(), &context, true)
+    }
+
+    /// Whether policies alone would allow the call.
+    pub(crate) fn permit_without_grants(&self, call: &Call<'_>, found: &Found) -> bool {
+        let context = self.context(call, Some((found.record(), &found.arn)));
+        self.decide(call, Some((&found.entry, &found.arn)), found.arn.as_str(), &context, false).is_ok()
+    }
+
+    /// A call that names no key: identity policies alone. `resource` is `*` or an alias' ARN. Errors: AccessDenied.
+    pub(crate) fn permit_account(&self, call: &Call<'_>, resource: &str) -> Result<(), KmsError> {
+        let context = self.context(call, None);
+        self.decide(call, None, resource, &context, true)
+    }
+
+    fn decide(
+        &self,
+        call: &Call<'_>,
+        key: Option<(&Entry, &KeyArn)>,
+        resource: &str,
+        context: &Context,
+        by_grants: bool,
+    ) -> Result<(), KmsError> {
+        let caller_arn = call.caller.principal.arn();
+        let action = call.action();
+        let refused = |why: &str| {
+            let who = caller_arn.as_deref().unwrap_or("anonymous");
+            let place = if call.via.is_some() { "this resource".to_owned() } else { format!("resource: {resource}") };
+            Err(KmsError::AccessDenied(format!("User: {who} is not authorized to perform: {action} on {place} {why}")))
+        };
+        let Some(account) = call.caller.account() else { return refused("") };
+        let question = Question {
+            who: Who { arn: caller_arn.as_deref(), account: Some(account.as_str()) },
+            action: &action,
+            resource,
+            context,
+        };
+        let own: Vec<Arc<Policy>> = self.identities.policies(&call.caller.principal);
+        let judged: Vec<_> = own.iter().map(|policy| policy.judge(&question)).collect();
+        if judged.iter().any(|judged| judged.deny.is_some()) {
+            return refused("with an explicit deny in an identity-based policy");
+        }
+        let is_root = matches!(call.caller.principal, Principal::Root { .. });
+        let own_allows = is_root || judged.iter().any(|judged| judged.allow.is_some());
+        let by_identity = format!("because no identity-based policy allows the {action} action");
+        let Some((entry, arn)) = key else {
+            return if own_allows { Ok(()) } else { refused(&by_identity) };
+        };
+        let by_key = entry.policy.judge(&question);
+        if by_key.deny.is_some() {
+            return refused("with an explicit deny in a resource-based policy");
+        }
+        let same_account = arn.account() == account.as_str();
+        if !same_account && !CROSS_ACCOUNT.contains(&call.operation) {
+            return refused("because no resource-based policy allows the action for another account");
+        }
+        let reach = by_key.allow.map(|(_, reach)| reach);
+        let granted = by_grants && self.grants_of(&entry.record).iter().any(|grant| grants(grant, call, &entry.record));
+        let by_resource = match reach {
+            Some(Reach::Caller | Reach::Anyone) => true,
+            Some(Reach::Account) => own_allows,
+            None => false,
+        };
+        let allowed = if same_account { by_resource || granted } else { (reach.is_some() || granted) && own_allows };
+        match (allowed, reach) {
+            (true, _) => Ok(()),
+            (false, Some(Reach::Account)) => refused(&by_identity),
+            (false, _) if !same_account => refused(
+                "because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
+            ),
+            (false, _) => refused(&format!("because no resource-based policy allows the {action} action")),
+        }
+    }
+
+    /// Condition keys of a call. Source: the developer guide, "AWS KMS condition keys".
+    fn context(&self, call: &Call<'_>, key: Option<(&KeyRecord, &KeyArn)>) -> Context {
+        let mut context = call.keys.clone();
+        let caller = call.caller;
+        if let Some(account) = caller.account() {
+            context.set("kms:CallerAccount", account.as_str()).set("aws:PrincipalAccount", account.as_str());
+        }
+        if let Some(arn) = caller.principal.arn() {
+            context.set("aws:PrincipalArn", arn);
+        }
+        let kind = match &caller.principal {
+            Principal::Anonymous => "Anonymous",
+            Principal::Root { .. } => "Account",
+            Principal::User { name, .. } => {
+                context.set("aws:username", name.clone());
+                "User"
+            }
+        };
+        context.set("aws:PrincipalType", kind);
+        context.set("aws:SecureTransport", caller.secure_transport.to_string());
+        context.set("aws:RequestedRegion", self.region.clone());
+        let now = self.clock.now();
+        context.set("aws:CurrentTime", now.iso8601()).set("aws:EpochTime", now.seconds().to_string());
+        context.set("aws:ViaAWSService", call.via.is_some().to_string());
+        match call.via {
+            Some(service) => {
+                context.set("kms:ViaService", format!("{service}.{}.amazonaws.com", self.region));
+                context.set_all("aws:CalledVia", [format!("{service}.amazonaws.com")]);
+            }
+            None => {
+                if let Some(address) = caller.source_ip {
+                    context.set("aws:SourceIp", address.to_string());
+                }
+            }
+        }
+        if let Some(pairs) = call.context {
+            for (name, value) in pairs {
+                context.set(&format!("kms:EncryptionContext:{name}"), value.clone());
+            }
+            context.set_all("kms:EncryptionContextKeys", pairs.iter().map(|(name, _)| name.clone()));
+        }
+        if let Some(alias) = &call.alias {
+            context.set("kms:RequestAlias", alias.clone());
+        }
+        if let Some((key, _)) = key {
+            context.set("kms:KeySpec", key.spec.name()).set("kms:KeyUsage", key.usage.name());
+            context.set("kms:KeyOrigin", key.origin.name()).set("kms:MultiRegion", "false");
+            context.set("aws:ResourceAccount", key.account.as_str());
+            for (name, value) in &key.tags {
+                context.set(&format!("aws:ResourceTag/{name}"), value.clone());
+            }
+            context.set_all("kms:ResourceAliases", self.aliases_of(key));
+        }
+        context
+    }
+}
+
+/// Whether a grant covers the call.
+fn grants(grant: &GrantRecord, call: &Call<'_>, key: &KeyRecord) -> bool {
+    let caller = &call.caller.principal;
+    let account_root = caller.account().map(|account| format!("arn:aws:iam::{account}:root"));
+    let is_grantee = caller.arn().as_deref() == Some(&grant.grantee) || account_root.as_deref() == Some(&grant.grantee);
+    if !is_grantee || !grant.operations.iter().any(|operation| operation == call.operation) {
+        return false;
+    }
+    if !key.spec.is_symmetric() || matches!(call.operation, "CreateGrant" | "RetireGrant" | "DescribeKey") {
+        return true;
+    }
+    let given = call.context.unwrap_or_default();
+    let has = |pair: &(String, String)| given.contains(pair);
+    let equal = grant.context_equals.as_ref().is_none_or(|pairs| pairs.len() == given.len() && pairs.iter().all(has));
+    let subset = grant.context_subset.as_ref().is_none_or(|pairs| pairs.iter().all(has));
+    equal && subset
+}

@@ -1,0 +1,304 @@
+//! Making, describing, tagging, disabling and deleting keys, and their policies.
+
+use crate::{
+    access::{Call, Needs},
+    error::KmsError,
+    key::{KeyManager, KeyRecord, KeyState, Origin},
+    ring::{DAY_MS, Found, KeyRing, NewKey, default_policy, policy_text},
+    traits::Change,
+};
+use std::sync::Arc;
+use tresor_model::AccountId;
+use tresor_policy::{MalformedPolicy, Policy, Question, Who};
+
+/// A key policy, in bytes.
+const MAX_POLICY: usize = 32 * 1024;
+/// Tags of a key.
+const MAX_TAGS: usize = 50;
+/// Days a key can wait for its deletion.
+const DELETION_DAYS: std::ops::RangeInclusive<u32> = 7..=30;
+
+fn account<'a>(call: &'a Call<'_>) -> Result<&'a AccountId, KmsError> {
+    call.caller.account().ok_or_else(|| KmsError::AccessDenied("an anonymous caller has no keys".into()))
+}
+
+/// Errors: Tag.
+fn check_tags(tags: &[(String, String)]) -> Result<(), KmsError> {
+    for (n, (key, _)) in tags.iter().enumerate() {
+        if key.to_ascii_lowercase().starts_with("aws:") {
+            return Err(KmsError::Tag("Tags beginning with aws: are reserved".into()));
+        }
+        if tags[..n].iter().any(|(known, _)| known == key) {
+            return Err(KmsError::Tag("Duplicate tag keys".into()));
+        }
+    }
+    if tags.len() > MAX_TAGS { Err(KmsError::Tag("Too many tags".into())) } else { Ok(()) }
+}
+
+impl KeyRing {
+    /// Errors: AccessDenied, Validation for a usage the spec does not have, Unsupported, Tag, MalformedPolicy, LimitExceeded.
+    pub async fn create_key(&self, call: &Call<'_>, new: NewKey, bypass: bool) -> Result<Found, KmsError> {
+        let account = account(call)?.clone();
+        let mut call = call.clone();
+        call.keys
+            .set("kms:KeySpec", new.spec.name())
+            .set("kms:KeyUsage", new.usage.name())
+            .set("kms:KeyOrigin", new.origin.name())
+            .set("kms:BypassPolicyLockoutSafetyCheck", bypass.to_string());
+        for (name, value) in &new.tags {
+            call.keys.set(&format!("aws:RequestTag/{name}"), value.clone());
+        }
+        call.keys.set_all("aws:TagKeys", new.tags.iter().map(|(name, _)| name.clone()));
+        self.permit_account(&call, "*")?;
+        if !new.spec.usages().contains(&new.usage) {
+            return Err(KmsError::Validation(format!(
+                "KeyUsage {} is not compatible with KeySpec {}",
+                new.usage.name(),
+                new.spec.name()
+            )));
+        }
+        check_tags(&new.tags)?;
+        if let Some(text) = &new.policy {
+            let arn = self.arn(&account, "00000000-0000-0000-0000-000000000000")?;
+            self.check_policy(&call, text, arn.as_str(), bypass)?;
+        }
+        if new.origin == Origin::External && !new.spec.is_symmetric() && !new.spec.is_hmac() {
+            return Err(KmsError::Unsupported(format!(
+                "Origin EXTERNAL is not supported for KeySpec {}.",
+                new.spec.name()
+            )));
+        }
+        let _changing = self.changing.lock().await;
+        let key = self.new_record(&account, new, KeyManager::Customer).await?;
+        let key = self.put(key).await?;
+        self.locate(call.caller, self.arn(&account, &key.id)?.as_str())
+    }
+
+    pub fn describe_key(&self, call: &Call<'_>, name: &str) -> Result<Found, KmsError> {
+        self.admit(call, name, Needs::Nothing)
+    }
+
+    /// Ids of the caller's keys, ascending.
+    pub fn list_keys(&self, call: &Call<'_>) -> Result<Vec<String>, KmsError> {
+        self.permit_account(call, "*")?;
+        Ok(self.list(account(call)?).into_iter().map(|(key, _)| key.id.clone()).collect())
+    }
+
+    /// Changes a key that the caller may change, in the state the operation needs.
+    async fn change(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        needs: Needs,
+        edit: impl FnOnce(&mut KeyRecord, &Found) -> Result<(), KmsError>,
+    ) -> Result<Found, KmsError> {
+        let _changing = self.changing.lock().await;
+        let mut found = self.admit_change(call, name, needs)?;
+        let mut key = found.record().clone();
+        edit(&mut key, &found)?;
+        found.entry.record = self.put(key).await?;
+        Ok(found)
+    }
+
+    pub async fn set_enabled(&self, call: &Call<'_>, name: &str, enabled: bool) -> Result<Found, KmsError> {
+        let state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
+        self.change(call, name, Needs::Material, |key, _| {
+            key.set_state = state;
+            Ok(())
+        })
+        .await
+    }
+
+    pub async fn describe_as(&self, call: &Call<'_>, name: &str, description: &str) -> Result<Found, KmsError> {
+        self.change(call, name, Needs::Living, |key, _| {
+            description.clone_into(&mut key.description);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Errors: Validation for a window that is not 7 to 30 days.
+    pub async fn schedule_deletion(&self, call: &Call<'_>, name: &str, days: u32) -> Result<Found, KmsError> {
+        if !DELETION_DAYS.contains(&days) {
+            return Err(KmsError::Validation(format!(
+                "1 validation error detected: Value '{days}' at 'pendingWindowInDays' failed to satisfy constraint: Member must have value {}",
+                if days < 7 { "greater than or equal to 7" } else { "less than or equal to 30" }
+            )));
+        }
+        let mut call = call.clone();
+        call.keys.set("kms:ScheduleKeyDeletionPendingWindowInDays", days.to_string());
+        let at = self.clock.now().plus_millis(u64::from(days) * DAY_MS);
+        self.change(&call, name, Needs::Living, |key, _| {
+            key.set_state = KeyState::PendingDeletion;
+            key.deletion = Some((at, days));
+            Ok(())
+        })
+        .await
+    }
+
+    /// The key is disabled afterwards.
+    pub async fn cancel_deletion(&self, call: &Call<'_>, name: &str) -> Result<Found, KmsError> {
+        self.change(call, name, Needs::Nothing, |key, found| {
+            if key.set_state != KeyState::PendingDeletion {
+                return Err(KmsError::InvalidState(format!("{} is not pending deletion.", found.arn)));
+            }
+            key.set_state = KeyState::Disabled;
+            key.deletion = None;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Errors: Tag.
+    pub async fn tag(&self, call: &Call<'_>, name: &str, tags: Vec<(String, String)>) -> Result<Found, KmsError> {
+        let mut call = call.clone();
+        for (key, value) in &tags {
+            call.keys.set(&format!("aws:RequestTag/{key}"), value.clone());
+        }
+        call.keys.set_all("aws:TagKeys", tags.iter().map(|(key, _)| key.clone()));
+        self.change(&call, name, Needs::Living, |key, _| {
+            check_tags(&tags)?;
+            for (name, value) in tags {
+                match key.tags.iter_mut().find(|(known, _)| *known == name) {
+                    Some(known) => known.1 = value,
+                    None => key.tags.push((name, value)),
+                }
+            }
+            check_tags(&key.tags)
+        })
+        .await
+    }
+
+    pub async fn untag(&self, call: &Call<'_>, name: &str, keys: &[String]) -> Result<Found, KmsError> {
+        let mut call = call.clone();
+        call.keys.set_all("aws:TagKeys", keys.to_vec());
+        self.change(&call, name, Needs::Living, |key, _| {
+            if keys.iter().any(|key| key.to_ascii_lowercase().starts_with("aws:")) {
+                return Err(KmsError::Tag("Tags beginning with aws: are reserved".into()));
+            }
+            key.tags.retain(|(known, _)| !keys.contains(known));
+            Ok(())
+        })
+        .await
+    }
+
+    /// For operations that look at a key by id or ARN: tags, policies, rotation.
+    pub fn look(&self, call: &Call<'_>, name: &str) -> Result<Found, KmsError> {
+        self.admit_by_id(call, name, Needs::Nothing)
+    }
+
+    /// The policy in force, as it was written.
+    pub fn policy(&self, key: &KeyRecord) -> String {
+        policy_text(key, &self.region)
+    }
+
+    /// Errors: MalformedPolicy, also for one that would lock the caller out unless `bypass`.
+    pub async fn put_policy(&self, call: &Call<'_>, name: &str, text: &str, bypass: bool) -> Result<Found, KmsError> {
+        let mut call = call.clone();
+        call.keys.set("kms:BypassPolicyLockoutSafetyCheck", bypass.to_string());
+        let check = call.clone();
+        self.change(&call, name, Needs::Nothing, |key, found| {
+            self.check_policy(&check, text, found.arn.as_str(), bypass)?;
+            key.policy = Some(text.to_owned());
+            Ok(())
+        })
+        .await
+    }
+
+    fn check_policy(&self, call: &Call<'_>, text: &str, arn: &str, bypass: bool) -> Result<(), KmsError> {
+        let malformed = |text: &str| Err(MalformedPolicy(text.to_owned()).into());
+        if text.len() > MAX_POLICY {
+            return Err(KmsError::LimitExceeded(format!("A key policy has at most {MAX_POLICY} bytes.")));
+        }
+        if !text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}')) {
+            return malformed("Policy contains characters that are not allowed.");
+        }
+        let policy = Policy::of_resource(text)?;
+        if policy.principals().any(|principal| !self.identities.exists(principal)) {
+            return malformed("Policy contains a statement with one or more invalid principals.");
+        }
+        if bypass {
+            return Ok(());
+        }
+        let arn_of_caller = call.caller.principal.arn();
+        let who = Who { arn: arn_of_caller.as_deref(), account: call.caller.account().map(AccountId::as_str) };
+        let question = Question { who, action: "kms:PutKeyPolicy", resource: arn, context: &call.keys };
+        let judged = policy.judge(&question);
+        if judged.deny.is_some() || judged.allow.is_none() {
+            return malformed("The new key policy will not allow you to update the key policy in the future.");
+        }
+        Ok(())
+    }
+
+    /// For the command line of the machine's owner: no policy is asked. Errors: NotFound, AccessDenied for a key AWS manages.
+    pub async fn set_state_locally(&self, key: &Found, state: KeyState) -> Result<Arc<KeyRecord>, KmsError> {
+        let _changing = self.changing.lock().await;
+        let record = self.describe(&key.arn)?;
+        if record.manager == KeyManager::Aws {
+            return Err(KmsError::AccessDenied(format!("{}: AWS manages it", key.arn)));
+        }
+        record.demand(Needs::Material, &key.arn, self.clock.now())?;
+        self.put(KeyRecord { set_state: state, ..(*record).clone() }).await
+    }
+
+    /// The default policy of an account's keys.
+    pub fn default_policy(account: &AccountId) -> String {
+        default_policy(account)
+    }
+
+    /// Carries out what time brings: expired imported material and keys at the end of their waiting period are destroyed, keys
+    /// that rotate by themselves rotate. Idempotent: a crash in the middle is finished by the next call.
+    /// Returns the ids of keys that were destroyed.
+    pub async fn tend(&self) -> Result<Vec<String>, KmsError> {
+        let now = self.clock.now();
+        let all: Vec<Arc<KeyRecord>> = self.keys.read().keys.values().map(|entry| Arc::clone(&entry.record)).collect();
+        let mut destroyed = Vec::new();
+        for key in all {
+            if key.deletion.is_some_and(|(at, _)| at <= now) && key.set_state == KeyState::PendingDeletion {
+                self.destroy(&key).await?;
+                destroyed.push(key.id.clone());
+                continue;
+            }
+            let expired = |material: &crate::key::Material| !material.wrapped.is_empty() && !material.is_present(now);
+            if key.materials.iter().any(expired) {
+                let _changing = self.changing.lock().await;
+                let mut key = (*self.describe(&self.arn(&key.account, &key.id)?)?).clone();
+                for material in &mut key.materials {
+                    if expired(material) {
+                        self.forget(&key.id, material).await?;
+                    }
+                }
+                self.put(key).await?;
+            } else if key.rotation.is_some_and(|rotation| rotation.next <= now) && key.state(now) == KeyState::Enabled {
+                self.rotate_by_itself(&key).await?;
+            }
+        }
+        Ok(destroyed)
+    }
+
+    /// Destroys the material of a key and then its rows: whoever finds an old copy of the rows cannot unwrap them any more.
+    async fn destroy(&self, key: &KeyRecord) -> Result<(), KmsError> {
+        let _changing = self.changing.lock().await;
+        for name in key.materials.iter().filter_map(|material| material.erasure.as_deref()).chain([key.id.as_str()]) {
+            self.backend.destroy(&key.id, name).await?;
+        }
+        self.bucket_keys.clear();
+        let mut changes: Vec<Change> = self
+            .aliases_of(key)
+            .into_iter()
+            .map(|name| Change::RemoveAlias { account: key.account.clone(), name })
+            .collect();
+        changes.extend(self.grants_of(key).iter().map(|grant| Change::RemoveGrant {
+            account: key.account.clone(),
+            key_id: key.id.clone(),
+            id: grant.id.clone(),
+        }));
+        // The key's row goes last, so that an interrupted destruction is found and finished.
+        changes.push(Change::RemoveKey { account: key.account.clone(), id: key.id.clone() });
+        for some in changes.chunks(crate::traits::MAX_CHANGES) {
+            self.commit(some.to_vec()).await?;
+        }
+        tracing::warn!(key = key.id, "a KMS key was destroyed at the end of its waiting period");
+        Ok(())
+    }
+}
