@@ -27,6 +27,10 @@ rocksdb: system ## Builds RocksDB's C++ once for this machine.
 venv: system ## Makes the Python environment with the clients that tests and the demo use.
 	@tools/venv.sh "$(VENV)"
 
+.PHONY: node
+node: system ## Installs the JavaScript clients that tests use.
+	@tools/node.sh "$(CACHE)/node"
+
 .PHONY: build
 build: rocksdb ## Builds the debug binary.
 	cargo build --locked -p tresor-server
@@ -51,8 +55,8 @@ unit: rocksdb ## Runs the Rust tests.
 	cargo test --locked --workspace
 
 .PHONY: e2e
-e2e: build venv ## Runs the tests that use the built server with real clients.
-	TRESOR_BIN="$(CARGO_TARGET_DIR)/debug/tresor" $(PYTHON) -m pytest -q -p no:cacheprovider tests
+e2e: build venv node ## Runs the tests that use the built server with real clients.
+	TRESOR_NODE_MODULES="$(CACHE)/node/node_modules" TRESOR_BIN="$(CARGO_TARGET_DIR)/debug/tresor" $(PYTHON) -m pytest -q -p no:cacheprovider tests
 
 .PHONY: lint
 lint: rocksdb ## Checks format, clippy and that generated documents are current.
