@@ -13,9 +13,9 @@ use tresor_front::{AuthSettings, Authenticator, ChunkDecoder, Head, Query};
 use tresor_identity::{Account, Credential, Directory, SecretAccessKey};
 use tresor_kms::{
     Call, Change, Domain, ErasureSecrets, Identities, Kept, KeyRing, KeyRingParts, KeySource, KeyStore, KeyStoreError,
-    NewKey, ObjectPlace, RootKey, SYMMETRIC, SoftwareKeys,
+    KmsError, NewKey, ObjectPlace, RootKey, SYMMETRIC, SoftwareKeys, Witness,
 };
-use tresor_model::{AccountId, BucketId, Caller, Clock, Entropy, Principal, Timestamp, WriteId};
+use tresor_model::{AccountId, BucketId, Caller, Clock, Entropy, KeyArn, Principal, Timestamp, WriteId};
 use zeroize::Zeroizing;
 
 /// Time stands still and randomness is SHA-256 of a counter: benches need neither to be good.
@@ -188,6 +188,9 @@ impl Identities for Nowhere {
         true
     }
 }
+impl Witness for Nowhere {
+    fn used_by_s3(&self, _: &Call<'_>, _: &KeyArn, _: Option<&str>, _: Option<&KmsError>) {}
+}
 impl ErasureSecrets for Nowhere {
     fn get(&self, _: &str) -> io::Result<Option<Zeroizing<[u8; 32]>>> {
         Ok(Some(Zeroizing::new([4; 32])))
@@ -205,8 +208,8 @@ fn keys(c: &mut Criterion) {
     let machine = Arc::new(Machine::default());
     let (domain, _) = Domain::create(&RootKey::generate(&*machine), [1; 16], &*machine);
     let backend = Arc::new(SoftwareKeys::new(&domain, Arc::new(Nowhere), machine.clone()));
-    let (store, identities) = (Arc::new(Nowhere), Arc::new(Nowhere));
-    let parts = KeyRingParts { store, backend, identities, clock: machine.clone(), entropy: machine };
+    let (store, identities, witness) = (Arc::new(Nowhere), Arc::new(Nowhere), Arc::new(Nowhere));
+    let parts = KeyRingParts { store, backend, identities, witness, clock: machine.clone(), entropy: machine };
     let ring = runtime.block_on(KeyRing::open(&domain, "us-east-1", parts)).expect("a ring");
     let caller = Caller {
         principal: Principal::Root { account: account() },

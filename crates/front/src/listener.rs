@@ -33,13 +33,15 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 use tokio_rustls::TlsAcceptor;
-use tresor_audit::AuditSpan;
+use tresor_audit::{AuditSink, AuditSpan, Origin};
 use tresor_model::Entropy;
 
 /// How long a client may take for a request's head, or for a TLS handshake.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// A request's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
+/// Characters of a user agent that an audit event keeps.
+const MAX_USER_AGENT: usize = 512;
 /// Headers of a request.
 const MAX_HEADERS: usize = 200;
 
@@ -72,6 +74,8 @@ pub struct Front {
     /// The first answers what no other claims.
     pub services: Vec<Arc<dyn Service>>,
     pub entropy: Arc<dyn Entropy>,
+    pub audit: Arc<dyn AuditSink>,
+    pub region: String,
 }
 
 impl fmt::Debug for Front {
@@ -195,7 +199,12 @@ impl Front {
             headers: parts.headers,
         };
         let host_id = head.host_id.clone();
-        let mut span = AuditSpan::open(request_id.clone());
+        let origin = Origin {
+            source_ip: Some(head.source_ip.to_string()),
+            user_agent: head.text("user-agent").map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
+            region: self.region.clone(),
+        };
+        let mut span = AuditSpan::open(Arc::clone(&self.audit), request_id.clone(), origin);
         let service = self.service(&head);
         span.service(service.signing_name());
         let ended = Arc::new(AtomicBool::new(body.is_end_stream()));
@@ -207,7 +216,10 @@ impl Front {
             Some(limit) => self.document(&mut head, &**service, body, limit).await,
         };
         let mut response = match admitted {
-            Err(why) => service.refuse(&head, why),
+            Err(why) => {
+                span.error("Unauthenticated", "The caller could not be told.");
+                service.refuse(&head, why)
+            }
             Ok((authenticated, body)) => {
                 let (caller, auth, body) = Authenticated::body(authenticated, &head, body);
                 span.caller(&caller);

@@ -13,6 +13,10 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// The bucket, and the object in it.
+    pub(crate) fn names(&self) -> Option<(&BucketName, Option<&ObjectKey>)> {
+        self.bucket.as_ref().map(|bucket| (bucket, self.key.as_ref()))
+    }
     pub(crate) fn scope(&self) -> Scope {
         match (&self.bucket, &self.key) {
             (None, _) => Scope::Service,

@@ -139,7 +139,19 @@ impl Gateway {
         let Some(matched) = table::route(&request.head.method, scope, &request.head) else {
             return Err(unrouted(&request.head, scope.name()));
         };
-        span.operation(matched.name);
+        let method = &request.head.method;
+        span.operation(matched.name, *method == Method::GET || *method == Method::HEAD);
+        if let Some((bucket, key)) = target.names() {
+            span.parameter("bucketName", bucket.as_str());
+            span.resource("AWS::S3::Bucket", bucket.arn());
+            if let Some(key) = key {
+                span.parameter("key", key.as_str());
+                span.resource("AWS::S3::Object", bucket.object_arn(key));
+            }
+            if key.is_some() || matched.name.starts_with("ListObject") || matched.name == "DeleteObjects" {
+                span.data();
+            }
+        }
         match matched.handler {
             Some(handler) => handler(self, request, target).await,
             None if request.caller.account().is_none() => Err(S3Error::access_denied()),

@@ -39,6 +39,66 @@ impl Fields {
         Ok(Self { members, violations: Vec::new() })
     }
 
+    /// What an audit event may show: names of keys, algorithms, contexts. Never a plaintext, ciphertext, message, token or material.
+    pub(crate) fn shown(&self) -> Vec<(String, Value)> {
+        const SHOWN: &[&str] = &[
+            "KeyId",
+            "SourceKeyId",
+            "DestinationKeyId",
+            "TargetKeyId",
+            "AliasName",
+            "KeySpec",
+            "CustomerMasterKeySpec",
+            "KeyUsage",
+            "Origin",
+            "Description",
+            "MultiRegion",
+            "BypassPolicyLockoutSafetyCheck",
+            "NumberOfBytes",
+            "EncryptionContext",
+            "SourceEncryptionContext",
+            "DestinationEncryptionContext",
+            "EncryptionAlgorithm",
+            "SourceEncryptionAlgorithm",
+            "DestinationEncryptionAlgorithm",
+            "SigningAlgorithm",
+            "MessageType",
+            "MacAlgorithm",
+            "KeyAgreementAlgorithm",
+            "EncapsulationAlgorithm",
+            "KeyPairSpec",
+            "PendingWindowInDays",
+            "RotationPeriodInDays",
+            "PolicyName",
+            "Policy",
+            "Tags",
+            "TagKeys",
+            "GrantId",
+            "GranteePrincipal",
+            "RetiringPrincipal",
+            "Operations",
+            "Constraints",
+            "Name",
+            "WrappingAlgorithm",
+            "WrappingKeySpec",
+            "ExpirationModel",
+            "ValidTo",
+            "ImportType",
+            "KeyMaterialDescription",
+            "KeyMaterialId",
+            "DryRun",
+            "Limit",
+            "IncludeKeyMaterial",
+        ];
+        let known = SHOWN.iter().filter_map(|name| Some((shown(name), self.members.get(*name)?.clone())));
+        known.collect()
+    }
+    /// The key the request names, if it does.
+    pub(crate) fn key_shown(&self) -> Option<String> {
+        let named = ["KeyId", "SourceKeyId", "TargetKeyId"].iter().find_map(|name| self.members.get(*name));
+        named.and_then(|name| name.as_str()).map(str::to_owned)
+    }
+
     fn take(&mut self, name: &str) -> Option<Value> {
         self.members.remove(name).filter(|value| !value.is_null())
     }

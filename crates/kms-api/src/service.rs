@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::{fmt, sync::Arc};
 use tresor_audit::AuditSpan;
 use tresor_front::{AuthError, Head, Request, Response, ResponseBody, Service};
-use tresor_kms::KeyRing;
+use tresor_kms::{Dependents, KeyRing};
 use zeroize::Zeroizing;
 
 /// The longest request, in bytes: a key policy and the rest of CreateKey fit.
@@ -23,6 +23,7 @@ const TARGET: &str = "TrentService.";
 /// The KMS protocol over a key ring.
 pub struct KmsService {
     ring: Arc<KeyRing>,
+    dependents: Arc<dyn Dependents>,
 }
 
 impl fmt::Debug for KmsService {
@@ -32,8 +33,8 @@ impl fmt::Debug for KmsService {
 }
 
 impl KmsService {
-    pub fn new(ring: Arc<KeyRing>) -> Self {
-        Self { ring }
+    pub fn new(ring: Arc<KeyRing>, dependents: Arc<dyn Dependents>) -> Self {
+        Self { ring, dependents }
     }
 
     async fn answer(&self, request: Request, span: &mut AuditSpan) -> Result<Option<Value>, Fault> {
@@ -42,7 +43,7 @@ impl KmsService {
         let Some(row) = target.and_then(table::find) else {
             return Err(Fault::new("UnknownOperationException", ""));
         };
-        span.operation(row.name);
+        span.operation(row.name, row.is_read_only());
         let mut bytes = Zeroizing::new(Vec::new());
         while let Some(piece) =
             body.next().await.map_err(|fault| Fault::serialization(format!("The request cannot be read: {fault}.")))?
@@ -50,11 +51,39 @@ impl KmsService {
             bytes.extend_from_slice(&piece);
         }
         let fields = Fields::parse(&bytes)?;
+        for (name, value) in fields.shown() {
+            span.parameter(&name, value);
+        }
         let Some(handler) = row.handler else {
             return Err(Fault::unsupported(format!("{} is not supported.", row.name)));
         };
         let input = Input { ring: &self.ring, caller: &caller, request_id: &head.request_id, name: row.name };
+        let named = fields.key_shown();
+        if let Some(found) = named.and_then(|name| self.ring.locate(&caller, &name).ok()) {
+            span.resource("AWS::KMS::Key", found.arn.to_string());
+        }
+        let named = fields.key_shown();
         let answer = handler(input, fields).await?;
+        if row.name == "ScheduleKeyDeletion"
+            && let Some(found) = named.and_then(|name| self.ring.locate(&caller, &name).ok())
+        {
+            // The deletion stands whatever this says; an unknown impact is recorded as one.
+            match self.dependents.impact(&found.record().id).await {
+                Ok((objects, bytes)) => {
+                    span.additional("dependentObjects", objects);
+                    span.additional("dependentBytes", bytes);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "what hangs on a key could not be counted");
+                    span.additional("dependentObjects", Value::Null);
+                }
+            }
+        }
+        if row.name == "CreateKey"
+            && let Some(arn) = answer["KeyMetadata"]["Arn"].as_str()
+        {
+            span.resource("AWS::KMS::Key", arn.to_owned());
+        }
         Ok((!answer.is_null()).then_some(answer))
     }
 }

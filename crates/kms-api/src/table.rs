@@ -30,6 +30,32 @@ pub(crate) struct Row {
     pub handler: Option<Handler>,
 }
 
+impl Row {
+    /// Changes nothing; the use of a key counts as such, as in CloudTrail.
+    pub(crate) fn is_read_only(&self) -> bool {
+        const CHANGES: &[&str] = &[
+            "Create",
+            "Enable",
+            "Disable",
+            "Update",
+            "Schedule",
+            "Cancel",
+            "Tag",
+            "Untag",
+            "Put",
+            "Rotate",
+            "Delete",
+            "Retire",
+            "Revoke",
+            "Import",
+            "Replicate",
+            "Connect",
+            "Disconnect",
+        ];
+        !CHANGES.iter().any(|verb| self.name.starts_with(verb))
+    }
+}
+
 macro_rules! rows {
     ($($name:literal => $module:ident :: $handler:ident,)* ; $($missing:literal,)*) => {
         const ROWS: &[Row] = &[

@@ -104,6 +104,10 @@ impl Domain {
     pub(crate) fn s3_managed(&self) -> Zeroizing<[u8; 32]> {
         self.derived(b"tresor/v1/domain/sse-s3")
     }
+    /// Makes the key that signs digests of the audit trail.
+    pub fn audit_seed(&self) -> Zeroizing<[u8; 32]> {
+        self.derived(b"tresor/v1/domain/audit")
+    }
     pub(crate) fn tokens(&self) -> Zeroizing<[u8; 32]> {
         self.derived(b"tresor/v1/domain/kms-tokens")
     }

@@ -100,7 +100,7 @@ impl KeyRing {
                 issued(Envelope::assemble(header, inner, None, keys, Vec::new())?, "", "")
             }
             KeySource::Kms { key: arn, context, bucket_key: false } => {
-                let key = self.door(caller, "GenerateDataKey", &arn, &context, &place.object_arn)?;
+                let key = self.door(caller, "GenerateDataKey", &arn, &context, &place.object_arn, true)?;
                 let header = Header::new(SseMode::Kms, arn.as_str());
                 let inner = DataKey::generate(entropy);
                 let full = with_arn(&context, &place.object_arn);
@@ -110,7 +110,7 @@ impl KeyRing {
                 issued(Envelope::assemble(header, inner, None, keys, context)?, &key.id, &material)
             }
             KeySource::Kms { key: arn, context, bucket_key: true } => {
-                let key = self.door(caller, "GenerateDataKey", &arn, &context, &place.bucket_arn)?;
+                let key = self.door(caller, "GenerateDataKey", &arn, &context, &place.bucket_arn, false)?;
                 let header = Header::new(SseMode::KmsBucketKey, arn.as_str());
                 let bucket_key = self.bucket_key(caller, &key, &arn, &context, binding, place).await?;
                 let mut salt = [0; 32];
@@ -125,7 +125,7 @@ impl KeyRing {
                 issued(Envelope::assemble(header, inner, None, keys, context)?, &key.id, &material)
             }
             KeySource::Dsse { key: arn, context } => {
-                let key = self.door(caller, "GenerateDataKey", &arn, &context, &place.object_arn)?;
+                let key = self.door(caller, "GenerateDataKey", &arn, &context, &place.object_arn, true)?;
                 let header = Header::new(SseMode::Dsse, arn.as_str());
                 let (inner, outer) = (DataKey::generate(entropy), DataKey::generate(entropy));
                 let full = with_arn(&context, &place.object_arn);
@@ -164,14 +164,15 @@ impl KeyRing {
                 Ok(envelope.unlock(data_key(&unwrap(&kek, &digest, &envelope.wrapped)?)?, None)?)
             }
             SseMode::Kms => {
-                let key = self.door(caller, "Decrypt", &arn_of(envelope)?, &envelope.context, &place.object_arn)?;
+                let key =
+                    self.door(caller, "Decrypt", &arn_of(envelope)?, &envelope.context, &place.object_arn, true)?;
                 let full = with_arn(&envelope.context, &place.object_arn);
                 let inner = data_key(&self.decrypt(&key, &full, &digest, &envelope.wrapped).await?)?;
                 Ok(envelope.unlock(inner, None)?)
             }
             SseMode::KmsBucketKey => {
                 let arn = arn_of(envelope)?;
-                let key = self.door(caller, "Decrypt", &arn, &envelope.context, &place.bucket_arn)?;
+                let key = self.door(caller, "Decrypt", &arn, &envelope.context, &place.bucket_arn, false)?;
                 let salt = envelope.bucket_key_salt.ok_or(KmsError::InvalidCiphertext)?;
                 let full = with_arn(&envelope.context, &place.bucket_arn);
                 let now = self.clock.now();
@@ -186,6 +187,16 @@ impl KeyRing {
                     Some(cached) => cached,
                     None => {
                         let plain = self.decrypt(&key, &full, binding.bucket.as_bytes(), &envelope.wrapped).await?;
+                        let at = 2 + key.id.len();
+                        let material = envelope.wrapped.get(at..at + 32).map(hex::encode).unwrap_or_default();
+                        self.witness_bucket_key(
+                            caller,
+                            "Decrypt",
+                            &arn,
+                            &envelope.context,
+                            &place.bucket_arn,
+                            &material,
+                        );
                         let mut bytes = Zeroizing::new([0; 32]);
                         bytes.copy_from_slice(plain.get(..32).ok_or(KmsError::InvalidCiphertext)?);
                         self.bucket_keys.put(slot, BucketKey::new(bytes, envelope.wrapped.clone(), now), now)
@@ -194,7 +205,8 @@ impl KeyRing {
                 Ok(envelope.unlock(object_key(&bucket_key.bytes, &salt, &digest), None)?)
             }
             SseMode::Dsse => {
-                let key = self.door(caller, "Decrypt", &arn_of(envelope)?, &envelope.context, &place.object_arn)?;
+                let key =
+                    self.door(caller, "Decrypt", &arn_of(envelope)?, &envelope.context, &place.object_arn, true)?;
                 let full = with_arn(&envelope.context, &place.object_arn);
                 let inner = data_key(&self.decrypt(&key, &full, &digest, &envelope.wrapped).await?)?;
                 let outer = envelope.outer_wrapped.as_ref().ok_or(KmsError::InvalidCiphertext)?;
@@ -204,7 +216,8 @@ impl KeyRing {
         }
     }
 
-    /// The key's door, for S3 on the caller's behalf, with S3's own pair in the context.
+    /// The key's door, for S3 on the caller's behalf, with S3's own pair in the context. A refusal is always witnessed; a use is
+    /// when it is `fresh`, not served by a bucket key that is at hand.
     fn door(
         &self,
         caller: &Caller,
@@ -212,12 +225,34 @@ impl KeyRing {
         arn: &KeyArn,
         context: &[(String, String)],
         resource: &str,
+        fresh: bool,
     ) -> Result<Arc<KeyRecord>, KmsError> {
         let mut full = context.to_vec();
         full.push((ARN_CONTEXT.to_owned(), resource.to_owned()));
         let mut call = Call::of_s3(caller, operation, &full);
         call.keys.set("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
-        self.authorize(&call, arn)
+        let judged = self.authorize(&call, arn);
+        match &judged {
+            Ok(_) if !fresh => {}
+            Ok(key) => self.witness.used_by_s3(&call, arn, key.current().map(|material| material.id.as_str()), None),
+            Err(error) => self.witness.used_by_s3(&call, arn, None, Some(error)),
+        }
+        judged
+    }
+
+    /// A bucket key was made or opened: one use of the KMS key a requester and period.
+    fn witness_bucket_key(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+        arn: &KeyArn,
+        context: &[(String, String)],
+        bucket_arn: &str,
+        material: &str,
+    ) {
+        let mut full = context.to_vec();
+        full.push((ARN_CONTEXT.to_owned(), bucket_arn.to_owned()));
+        self.witness.used_by_s3(&Call::of_s3(caller, operation, &full), arn, Some(material), None);
     }
 
     /// A KMS ciphertext: `version (1) || length of key id (1) || key id || material id (32) || wrap`. Everything before the wrap
@@ -282,6 +317,7 @@ impl KeyRing {
         let mut bytes = Zeroizing::new([0; 32]);
         self.entropy.fill(&mut bytes[..]);
         let wrapped = self.encrypt(key, &full, bucket, &bytes[..]).await?;
+        self.witness_bucket_key(caller, "GenerateDataKey", arn, context, &place.bucket_arn, &material);
         Ok(self.bucket_keys.put(slot, BucketKey::new(bytes, wrapped, now), now))
     }
 
@@ -384,6 +420,9 @@ mod tests {
             true
         }
     }
+    impl crate::traits::Witness for Nobody {
+        fn used_by_s3(&self, _: &Call<'_>, _: &KeyArn, _: Option<&str>, _: Option<&KmsError>) {}
+    }
     #[derive(Debug)]
     struct OneSecret;
     impl ErasureSecrets for OneSecret {
@@ -410,8 +449,8 @@ mod tests {
         let (domain, _) = Domain::create(&RootKey::generate(&*entropy), [1; 16], &*entropy);
         let backend = Arc::new(SoftwareKeys::new(&domain, Arc::new(OneSecret), entropy.clone()));
         let clock = Arc::new(Set::default());
-        let (store, identities) = (Arc::new(Nowhere), Arc::new(Nobody));
-        let parts = KeyRingParts { store, backend, identities, clock: clock.clone(), entropy };
+        let (store, identities, witness) = (Arc::new(Nowhere), Arc::new(Nobody), Arc::new(Nobody));
+        let parts = KeyRingParts { store, backend, identities, witness, clock: clock.clone(), entropy };
         let ring = KeyRing::open(&domain, "us-east-1", parts).await.unwrap();
         (ring, clock)
     }

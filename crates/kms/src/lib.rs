@@ -32,5 +32,5 @@ pub use key::{
 };
 pub use ring::{Found, KeyRing, KeyRingParts, NewKey};
 pub use spec::{KeySpec, KeyUsage};
-pub use traits::{Change, ErasureSecrets, Identities, Kept, KeyStore, KeyStoreError, MAX_CHANGES};
+pub use traits::{Change, Dependents, ErasureSecrets, Identities, Kept, KeyStore, KeyStoreError, MAX_CHANGES, Witness};
 pub use usage::{Decrypted, SYMMETRIC};

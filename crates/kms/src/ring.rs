@@ -8,7 +8,7 @@ use crate::{
     error::KmsError,
     key::{AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, LastUse, Origin, Rotation},
     spec::{KeySpec, KeyUsage},
-    traits::{Change, Identities, KeyStore},
+    traits::{Change, Identities, KeyStore, Witness},
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -55,6 +55,7 @@ pub struct KeyRing {
     pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) backend: Arc<dyn KeyBackend>,
     pub(crate) identities: Arc<dyn Identities>,
+    pub(crate) witness: Arc<dyn Witness>,
     pub(crate) bucket_keys: BucketKeys,
     pub(crate) last_uses: Mutex<HashMap<KeyName, LastUse>>,
     pub(crate) s3_managed: Zeroizing<[u8; 32]>,
@@ -79,6 +80,7 @@ pub struct KeyRingParts {
     pub store: Arc<dyn KeyStore>,
     pub backend: Arc<dyn KeyBackend>,
     pub identities: Arc<dyn Identities>,
+    pub witness: Arc<dyn Witness>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
 }
@@ -201,6 +203,7 @@ impl KeyRing {
             store: parts.store,
             backend: parts.backend,
             identities: parts.identities,
+            witness: parts.witness,
             bucket_keys: BucketKeys::default(),
             last_uses: Mutex::default(),
             s3_managed: domain.s3_managed(),

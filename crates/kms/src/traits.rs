@@ -1,9 +1,13 @@
 //! What the key ring asks of others: where keys are kept, where their erasure secrets are, and which policies bind a principal.
 
-use crate::key::{AliasRecord, GrantRecord, KeyRecord};
+use crate::{
+    access::Call,
+    error::KmsError,
+    key::{AliasRecord, GrantRecord, KeyRecord},
+};
 use async_trait::async_trait;
 use std::{fmt, io, sync::Arc};
-use tresor_model::{AccountId, Principal};
+use tresor_model::{AccountId, KeyArn, Principal};
 use tresor_policy::Policy;
 use zeroize::Zeroizing;
 
@@ -48,6 +52,18 @@ pub trait ErasureSecrets: Send + Sync + fmt::Debug {
     fn put(&self, name: &str, secret: &[u8; 32]) -> io::Result<()>;
     /// Overwrites and removes; durable on return. Destroying what is not there succeeds.
     fn destroy(&self, name: &str) -> io::Result<()>;
+}
+
+/// Sees the use of keys that S3 makes on a caller's behalf; calls of KMS's own protocol are seen by the request that brings them.
+pub trait Witness: Send + Sync + fmt::Debug {
+    fn used_by_s3(&self, call: &Call<'_>, key: &KeyArn, material_id: Option<&str>, error: Option<&KmsError>);
+}
+
+/// Knows what hangs on a key.
+#[async_trait]
+pub trait Dependents: Send + Sync + fmt::Debug {
+    /// Objects and bytes that become unreadable without it.
+    async fn impact(&self, key_id: &str) -> Result<(u64, u64), KeyStoreError>;
 }
 
 /// Who is who.

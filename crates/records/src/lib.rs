@@ -3,12 +3,13 @@
 
 use async_trait::async_trait;
 use std::sync::Arc;
+use tresor_audit::Head;
 use tresor_envelope::RecordKey;
 use tresor_identity::Directory;
-use tresor_kms::{Change, Identities, Kept, KeyStore, KeyStoreError};
+use tresor_kms::{Change, Dependents, Identities, Kept, KeyStore, KeyStoreError};
 use tresor_model::{AccountId, Principal};
 use tresor_policy::Policy;
-use tresor_storage::{Batch, MetaStore, Partition, Scan, open_record, seal_record};
+use tresor_storage::{Batch, MetaStore, Partition, Scan, Store, open_record, seal_record};
 
 /// KMS keys (`key/ACCOUNT/ID`), aliases (`alias/ACCOUNT/NAME`) and grants (`grant/ACCOUNT/KEY/ID`).
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct KeyRecords {
 const KEYS: &[u8] = b"key/";
 const ALIASES: &[u8] = b"alias/";
 const GRANTS: &[u8] = b"grant/";
+const AUDIT_HEAD: &[u8] = b"audit/head";
 /// Rows read at a time.
 const PAGE: usize = 500;
 
@@ -83,6 +85,31 @@ impl KeyStore for KeyRecords {
             };
         }
         self.meta.commit(Partition::KMS, batch).await.map_err(failed)
+    }
+}
+
+impl KeyRecords {
+    /// The last event of the audit trail that was known to be durable. Errors: KeyStoreError.
+    pub async fn audit_head(&self) -> Result<Option<Head>, KeyStoreError> {
+        match self.meta.get(Partition::KMS, AUDIT_HEAD).await.map_err(failed)? {
+            None => Ok(None),
+            Some(value) => open_record(&self.records, Partition::KMS, AUDIT_HEAD, &value).map(Some).map_err(failed),
+        }
+    }
+    pub async fn put_audit_head(&self, head: Head) -> Result<(), KeyStoreError> {
+        let batch = self.write(Batch::default(), AUDIT_HEAD.to_vec(), &head);
+        self.meta.commit(Partition::KMS, batch).await.map_err(failed)
+    }
+}
+
+/// What the store's objects hang on.
+#[derive(Debug)]
+pub struct ObjectDependents(pub Store);
+
+#[async_trait]
+impl Dependents for ObjectDependents {
+    async fn impact(&self, key_id: &str) -> Result<(u64, u64), KeyStoreError> {
+        self.0.key_impact(key_id).await.map_err(failed)
     }
 }
 

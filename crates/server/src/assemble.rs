@@ -4,6 +4,7 @@ use crate::{
     config::Config,
     credentials, files,
     machine::{Secrets, SystemClock, SystemEntropy},
+    recorder::Recorder,
     root_key::{self, Asked},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,7 +17,7 @@ use std::{
     time::Duration,
 };
 use tresor_identity::Directory;
-use tresor_kms::{Domain, DomainHeader, KeyRing, KeyRingParts, SoftwareKeys};
+use tresor_kms::{Domain, DomainHeader, KeyRing, KeyRingParts, KeyStore, SoftwareKeys, Witness};
 use tresor_model::{AccountId, Clock, Entropy};
 use tresor_records::{DirectoryIdentities, KeyRecords};
 use tresor_storage::{IndexRoot, MetaStore, Store, StoreKeys};
@@ -27,6 +28,8 @@ use tresor_storage_rocksdb::RocksMeta;
 pub struct Parts {
     pub store: Store,
     pub keys: Arc<KeyRing>,
+    pub records: Arc<KeyRecords>,
+    pub audit: Arc<Recorder>,
     pub directory: Arc<Directory>,
     /// The account of commands that name none.
     pub first_account: AccountId,
@@ -94,9 +97,21 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     let store_keys = StoreKeys { records: domain.record_key(), index: IndexRoot::new(*domain.index_root()) };
     let store = Store::new(Arc::clone(&meta), blobs, store_keys, Arc::clone(&clock), Arc::clone(&entropy));
     let backend = Arc::new(SoftwareKeys::new(&domain, erasure, Arc::clone(&entropy)));
+    let records = Arc::new(KeyRecords::new(meta, domain.record_key()));
+    let audit = Recorder::open(
+        &data.join("audit"),
+        &domain.audit_seed(),
+        &config.audit,
+        &config.region,
+        Arc::clone(&clock),
+        Arc::clone(&entropy),
+        records.audit_head().await.map_err(tresor_kms::KmsError::from)?,
+    );
+    let audit = Arc::new(audit.map_err(unusable)?);
     let parts = KeyRingParts {
-        store: Arc::new(KeyRecords::new(meta, domain.record_key())),
+        store: Arc::clone(&records) as Arc<dyn KeyStore>,
         backend,
+        witness: Arc::clone(&audit) as Arc<dyn Witness>,
         identities: Arc::new(DirectoryIdentities(Arc::clone(&directory))),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
@@ -105,7 +120,7 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     for key in &config.kms.key {
         ring.declare(&account(&key.account)?, &key.id, key.alias.as_deref()).await?;
     }
-    Ok(Parts { store, keys: Arc::new(ring), directory, first_account, clock, entropy, _lock: lock })
+    Ok(Parts { store, keys: Arc::new(ring), records, audit, directory, first_account, clock, entropy, _lock: lock })
 }
 
 /// The domain key by the store's header; a new store gets both.

@@ -2,7 +2,7 @@
 
 use crate::{
     assemble::assemble,
-    commands::{self, Command, KeyAction},
+    commands::{self, AuditAction, Command, KeyAction},
     config::{Config, LogFormat, Provider},
     control,
     machine::Secrets,
@@ -73,6 +73,13 @@ enum Sub {
         #[command(subcommand)]
         action: KeyAction,
     },
+    /// Reads and proves the audit trail.
+    Audit {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        action: AuditAction,
+    },
     /// Shows what lies beside an object's ciphertext.
     Inspect {
         #[command(flatten)]
@@ -128,6 +135,7 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
             Ok(())
         }
         Sub::Keys { place, account, action } => command(&place, Command::Keys { account, action }, &secrets),
+        Sub::Audit { place, action } => command(&place, Command::Audit { action }, &secrets),
         Sub::Inspect { place, bucket, key } => command(&place, Command::Inspect { bucket, key }, &secrets),
     }
 }

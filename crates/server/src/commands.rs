@@ -3,6 +3,7 @@
 use crate::assemble::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tresor_audit::{search, verify};
 use tresor_kms::{Call, Found, KeyRecord, KeyState, KmsError, NewKey};
 use tresor_model::{AccountId, BucketName, Caller, ObjectKey, Principal};
 
@@ -11,7 +12,36 @@ use tresor_model::{AccountId, BucketName, Caller, ObjectKey, Principal};
 pub enum Command {
     Keys { account: Option<String>, action: KeyAction },
     Inspect { bucket: String, key: String },
+    Audit { action: AuditAction },
 }
+
+#[derive(Debug, Serialize, Deserialize, clap::Subcommand)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditAction {
+    /// Proves that the trail is whole and in order, or names the first event that is not.
+    Verify,
+    /// Shows the newest events, newest last.
+    Tail {
+        /// How many.
+        #[arg(long, default_value_t = 20)]
+        lines: usize,
+    },
+    /// Shows the newest events of a name, a key or a caller, newest last.
+    Search {
+        /// `eventName`: Decrypt.
+        #[arg(long)]
+        event: Option<String>,
+        /// A text that stands in the event: an ARN, an access key id, an address.
+        #[arg(long)]
+        text: Option<String>,
+        /// How many.
+        #[arg(long, default_value_t = 100)]
+        lines: usize,
+    },
+}
+
+/// The most events one command shows.
+const MAX_EVENTS: usize = 10_000;
 
 #[derive(Debug, Serialize, Deserialize, clap::Subcommand)]
 #[serde(rename_all = "lowercase")]
@@ -41,6 +71,10 @@ pub enum KeyAction {
     Rotate {
         key: String,
     },
+    /// Says how many objects and bytes become unreadable without the key.
+    Impact {
+        key: String,
+    },
     /// Gives a key a name: alias/NAME.
     Alias {
         key: String,
@@ -52,6 +86,7 @@ pub enum KeyAction {
 pub async fn run(parts: &Parts, command: Command) -> Result<Value, String> {
     match command {
         Command::Keys { account, action } => keys(parts, account, action).await,
+        Command::Audit { action } => audit(parts, action).await,
         Command::Inspect { bucket, key } => inspect(parts, &bucket, &key).await,
     }
 }
@@ -93,11 +128,44 @@ async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Resu
         }
         KeyAction::Enable { key } => described(parts, &*set_state(parts, &find(&key).await?, KeyState::Enabled).await?),
         KeyAction::Rotate { key } => described(parts, &*ring.rotate_locally(&find(&key).await?).await.map_err(text)?),
+        KeyAction::Impact { key } => {
+            let found = find(&key).await?;
+            let (objects, bytes) =
+                parts.store.key_impact(&found.record().id).await.map_err(|error| error.to_string())?;
+            Ok(json!({ "KeyId": found.arn.as_str(), "Objects": objects, "Bytes": bytes }))
+        }
         KeyAction::Alias { key, alias } => {
             let found = find(&key).await?;
             ring.create_alias(&call("CreateAlias"), &alias, found.arn.as_str()).await.map_err(text)?;
             described(parts, found.record())
         }
+    }
+}
+
+async fn audit(parts: &Parts, action: AuditAction) -> Result<Value, String> {
+    let trail = parts.audit.trail();
+    trail.flush().map_err(|error| error.to_string())?;
+    let directory = trail.directory();
+    let newest_last = |mut events: Vec<Value>| {
+        events.reverse();
+        Value::from(events)
+    };
+    match action {
+        AuditAction::Verify => {
+            let head = parts.records.audit_head().await.map_err(|error| error.to_string())?;
+            let found = verify(directory, &trail.public_key(), head)
+                .map_err(|broken| format!("the audit trail is broken: {broken}"))?;
+            Ok(json!({ "first": found.first, "last": found.last, "files": found.files, "digests": found.digests }))
+        }
+        AuditAction::Tail { lines } => {
+            search(directory, lines.min(MAX_EVENTS), |_| true).map(newest_last).map_err(|error| error.to_string())
+        }
+        AuditAction::Search { event, text, lines } => search(directory, lines.min(MAX_EVENTS), |found| {
+            event.as_deref().is_none_or(|name| found["eventName"] == name)
+                && text.as_deref().is_none_or(|text| found.to_string().contains(text))
+        })
+        .map(newest_last)
+        .map_err(|error| error.to_string()),
     }
 }
 

@@ -28,6 +28,7 @@ pub struct Config {
     pub log: Log,
     pub account: Vec<Account>,
     pub kms: Kms,
+    pub audit: Audit,
     /// Where the file lies: policies are named relative to it.
     #[serde(skip)]
     pub directory: PathBuf,
@@ -45,6 +46,7 @@ impl Default for Config {
             log: Log::default(),
             account: Vec::new(),
             kms: Kms::default(),
+            audit: Audit::default(),
             directory: PathBuf::new(),
         }
     }
@@ -181,6 +183,31 @@ pub struct Kms {
     pub key: Vec<KmsKey>,
 }
 
+/// Which events about objects are recorded; those about keys, buckets and their configuration always are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataEvents {
+    All,
+    Writes,
+    None,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    pub data_events: DataEvents,
+    /// Buckets whose events about objects are recorded; empty for every bucket.
+    pub data_buckets: Vec<String>,
+    pub file_bytes: u64,
+    pub files: usize,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { data_events: DataEvents::Writes, data_buckets: Vec::new(), file_bytes: 64 << 20, files: 64 }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KmsKey {
@@ -190,7 +217,7 @@ pub struct KmsKey {
 }
 
 /// Settings that a variable may give: section and name. A list is written as TOML: `["10.0.0.0/8"]`.
-const VARIABLES: [(&str, &str); 17] = [
+const VARIABLES: [(&str, &str); 21] = [
     ("", "region"),
     ("", "data_dir"),
     ("server", "listen"),
@@ -208,6 +235,10 @@ const VARIABLES: [(&str, &str); 17] = [
     ("root_key", "path"),
     ("log", "filter"),
     ("log", "format"),
+    ("audit", "data_events"),
+    ("audit", "data_buckets"),
+    ("audit", "file_bytes"),
+    ("audit", "files"),
 ];
 
 impl Config {
@@ -274,6 +305,9 @@ impl Config {
         }
         if self.server.tls_certificate.is_some() != self.server.tls_key.is_some() {
             return invalid("tls_certificate and tls_key come together".into());
+        }
+        if self.audit.files < 2 || self.audit.file_bytes < 4096 {
+            return invalid("[audit] needs at least 2 files of 4096 bytes".into());
         }
         if self.server.max_connections == 0 {
             return invalid("max_connections must be at least 1".into());

@@ -9,6 +9,7 @@ mod credentials;
 mod files;
 mod machine;
 mod operations;
+mod recorder;
 mod root_key;
 mod serve;
 

@@ -19,6 +19,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use tresor_audit::AuditSink;
 use tresor_front::{
     AuthSettings, Authenticator, DevCa, Front, FrontSettings, Health, Listener, TlsError, TrustedProxies, serve_admin,
     tls_from_pem,
@@ -26,6 +27,7 @@ use tresor_front::{
 use tresor_gateway::{Gateway, GatewaySettings};
 use tresor_kms::KeyRing;
 use tresor_kms_api::KmsService;
+use tresor_records::ObjectDependents;
 use zeroize::Zeroizing;
 
 #[derive(Debug, thiserror::Error)]
@@ -146,13 +148,19 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
         },
         proxies,
         authenticator: Authenticator::new(auth, Arc::clone(&parts.directory), Arc::clone(&parts.clock)),
-        services: vec![Arc::new(gateway), Arc::new(KmsService::new(Arc::clone(&parts.keys)))],
+        services: vec![
+            Arc::new(gateway),
+            Arc::new(KmsService::new(Arc::clone(&parts.keys), Arc::new(ObjectDependents(parts.store.clone())))),
+        ],
         entropy: Arc::clone(&parts.entropy),
+        audit: Arc::clone(&parts.audit) as Arc<dyn AuditSink>,
+        region: config.region.clone(),
     });
     let socket =
         control::listen(&config.data_dir).map_err(|error| ServeError::File("the control socket".into(), error))?;
     let commands = tokio::spawn(control::serve(socket, Arc::clone(&parts)));
     let tending = tokio::spawn(parts.store.clone().tend());
+    let recording = tokio::spawn(Arc::clone(&parts.audit).keep(Arc::clone(&parts.records)));
     let keeping = tokio::spawn(tend_keys(Arc::clone(&parts.keys)));
 
     let (stop, stopped) = watch::channel(false);
@@ -175,8 +183,11 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
         not_ready.set_ready(false);
     });
     front.serve(listeners, stopped).await;
-    for task in [probes, commands, tending, keeping, signals, watcher] {
+    for task in [probes, commands, tending, keeping, recording, signals, watcher] {
         task.abort();
+    }
+    if let Err(error) = Arc::clone(&parts.audit).finish(Arc::clone(&parts.records)).await {
+        tracing::error!(%error, "the audit trail could not be closed");
     }
     drop(fs::remove_file(config.data_dir.join("endpoints.json")));
     drop(fs::remove_file(control::path(&config.data_dir)));

@@ -73,6 +73,33 @@ impl Store {
     }
 
     /// Makes a bucket with its first documents (kind and bytes). Errors: BucketExists.
+    /// Objects and bytes whose data keys hang on a KMS key, in all buckets: what its loss makes unreadable.
+    pub async fn key_impact(&self, key_id: &str) -> Result<(u64, u64), StoreError> {
+        let (mut objects, mut bytes) = (0_u64, 0_u64);
+        let mut from = rows::BUCKETS.to_vec();
+        loop {
+            let scan = Scan { prefix: rows::BUCKETS.to_vec(), from, limit: PAGE };
+            let page = self.shared.meta.scan(Partition::CATALOG, scan).await?;
+            for (row, value) in &page.entries {
+                let bucket = self.shared.open_bucket(bucket_name(row)?, row, value)?;
+                let prefix = rows::key_counts(key_id);
+                // One row for each material: their number is limited.
+                let scan = Scan { from: prefix.clone(), prefix, limit: PAGE };
+                for (_, count) in self.shared.meta.scan(partition(bucket.id), scan).await?.entries {
+                    let sum = |n: usize| {
+                        count.get(n..n + 8).and_then(|sum| sum.try_into().ok()).map_or(0, u64::from_be_bytes)
+                    };
+                    objects += sum(0);
+                    bytes += sum(8);
+                }
+            }
+            match page.entries.last() {
+                Some((row, _)) if page.more => from = [&row[..], &[0]].concat(),
+                _ => return Ok((objects, bytes)),
+            }
+        }
+    }
+
     pub async fn create_bucket(
         &self,
         name: &BucketName,

@@ -122,6 +122,11 @@ pub(crate) fn key_count(key_id: &str, material: &str) -> Vec<u8> {
     joined(b"m/", &[&escaped(key_id.as_bytes()), TERMINATOR, material.as_bytes()])
 }
 
+/// Every material of a KMS key.
+pub(crate) fn key_counts(key_id: &str) -> Vec<u8> {
+    joined(b"m/", &[&escaped(key_id.as_bytes()), TERMINATOR])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

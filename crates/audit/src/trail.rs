@@ -1,0 +1,464 @@
+//! Files of events: JSON lines chained by hash, closed by signed digests.
+//!
+//! A line is `{"sequence":N,"previous":HEX,"event":{..}}`; `previous` is SHA-256 of the line before it, across files. A file is named
+//! by its first sequence number. When it is full, or the server stops, a digest says its first and last number, the hash of its last
+//! line and the hash of the digest before it, signed with Ed25519.
+
+use crate::Event;
+use aws_lc_rs::{
+    digest,
+    signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, BufWriter, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// How long files get and how many are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct TrailLimits {
+    /// Bytes of one file.
+    pub file_bytes: u64,
+    /// Files; the oldest goes, with its digest, when one more is begun.
+    pub files: usize,
+}
+
+/// The place in the chain: the last line's number and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Head {
+    #[n(0)]
+    pub sequence: u64,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub hash: [u8; 32],
+}
+
+const NOTHING: Head = Head { sequence: 0, hash: [0; 32] };
+
+struct Open {
+    file: BufWriter<File>,
+    first: u64,
+    bytes: u64,
+    head: Head,
+}
+
+/// The trail of one store, open for writing.
+pub struct Trail {
+    directory: PathBuf,
+    key: Ed25519KeyPair,
+    limits: TrailLimits,
+    open: Mutex<Open>,
+}
+
+impl fmt::Debug for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Trail({})", self.directory.display())
+    }
+}
+
+fn hash(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    out
+}
+
+fn invalid(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.into())
+}
+
+fn name(first: u64) -> String {
+    format!("{first:020}.jsonl")
+}
+fn digest_name(first: u64) -> String {
+    format!("{first:020}.digest.json")
+}
+
+/// Files of events, by their first number.
+fn files(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let first = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".jsonl")?.parse().ok());
+        if let Some(first) = first {
+            files.push((first, path));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+impl Trail {
+    /// Opens the trail of a directory, or begins one. A last line that a crash tore is taken off: it was never acknowledged.
+    /// `seed` makes the signing key. A trail that does not reach the event the store remembers was cut or changed: it goes on in a
+    /// new file behind that event, so that the gap is seen for ever. Errors: InvalidData for a file that is none.
+    pub fn open(directory: &Path, seed: &[u8; 32], limits: TrailLimits, remembered: Option<Head>) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let key = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| invalid("the signing key"))?;
+        let open = match files(directory)?.pop() {
+            None => begin(directory, NOTHING)?,
+            Some((first, path)) => match (resume(&path, first), remembered) {
+                (Err(error), Some(head)) if error.kind() == io::ErrorKind::InvalidData => begin(directory, head)?,
+                (resumed, _) => resumed?,
+            },
+        };
+        let open = match remembered {
+            Some(head) if head.sequence > open.head.sequence => begin(directory, head)?,
+            Some(head) if head.sequence == open.head.sequence && head != open.head => begin(directory, head)?,
+            _ => open,
+        };
+        Ok(Self { directory: directory.to_owned(), key, limits, open: Mutex::new(open) })
+    }
+
+    /// What `tresor audit verify` needs besides the files.
+    pub fn public_key(&self) -> Vec<u8> {
+        self.key.public_key().as_ref().to_vec()
+    }
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+    pub fn head(&self) -> Head {
+        self.open.lock().head
+    }
+
+    /// Appends an event; it is in a file after the next `flush`.
+    pub fn append(&self, event: &Event) -> io::Result<()> {
+        let mut open = self.open.lock();
+        if open.bytes >= self.limits.file_bytes {
+            self.close(&mut open)?;
+            let head = open.head;
+            *open = begin(&self.directory, head)?;
+            self.drop_oldest()?;
+        }
+        let sequence = open.head.sequence + 1;
+        let line = json!({ "sequence": sequence, "previous": hex::encode(open.head.hash), "event": event.to_json() });
+        let mut line = line.to_string().into_bytes();
+        let hash = hash(&line);
+        line.push(b'\n');
+        open.file.write_all(&line)?;
+        open.bytes += line.len() as u64;
+        open.head = Head { sequence, hash };
+        Ok(())
+    }
+
+    /// Durable on return; the head that is.
+    pub fn flush(&self) -> io::Result<Head> {
+        let mut open = self.open.lock();
+        open.file.flush()?;
+        open.file.get_ref().sync_data()?;
+        Ok(open.head)
+    }
+
+    /// Ends the current file with a digest; the next event begins another one.
+    pub fn finish(&self) -> io::Result<Head> {
+        let mut open = self.open.lock();
+        self.close(&mut open)?;
+        Ok(open.head)
+    }
+
+    fn close(&self, open: &mut Open) -> io::Result<()> {
+        open.file.flush()?;
+        open.file.get_ref().sync_data()?;
+        if open.head.sequence < open.first {
+            return Ok(());
+        }
+        let previous = files(&self.directory)?.into_iter().rev().find(|(first, _)| *first < open.first);
+        let previous = match previous.map(|(first, _)| fs::read(self.directory.join(digest_name(first)))) {
+            Some(Ok(bytes)) => hex::encode(hash(&bytes)),
+            Some(Err(_)) | None => String::new(),
+        };
+        let (first, last, tail) = (open.first, open.head.sequence, hex::encode(open.head.hash));
+        let signed = signed_text(first, last, &tail, &previous);
+        let digest = json!({
+            "first": first,
+            "last": last,
+            "hash": tail,
+            "previousDigest": previous,
+            "signature": hex::encode(self.key.sign(signed.as_bytes()).as_ref()),
+            "publicKey": hex::encode(self.key.public_key().as_ref()),
+        });
+        let path = self.directory.join(digest_name(first));
+        let temporary = path.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(digest.to_string().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        File::open(&self.directory)?.sync_all()
+    }
+
+    fn drop_oldest(&self) -> io::Result<()> {
+        let files = files(&self.directory)?;
+        for (first, path) in files.iter().take(files.len().saturating_sub(self.limits.files)) {
+            fs::remove_file(path)?;
+            match fs::remove_file(self.directory.join(digest_name(*first))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn signed_text(first: u64, last: u64, tail: &str, previous: &str) -> String {
+    format!("tresor/v1/audit-digest\n{first}\n{last}\n{tail}\n{previous}")
+}
+
+fn begin(directory: &Path, head: Head) -> io::Result<Open> {
+    let first = head.sequence + 1;
+    let path = directory.join(name(first));
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    File::open(directory)?.sync_all()?;
+    Ok(Open { file: BufWriter::new(file), first, bytes: 0, head })
+}
+
+fn resume(path: &Path, first: u64) -> io::Result<Open> {
+    let bytes = fs::read(path)?;
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let mut head = Head { sequence: first - 1, hash: [0; 32] };
+    if let Some(line) = bytes[..whole].split(|b| *b == b'\n').rev().find(|line| !line.is_empty()) {
+        let value: Value =
+            serde_json::from_slice(line).map_err(|_| invalid(format!("{} ends in no event", path.display())))?;
+        head = Head { sequence: value["sequence"].as_u64().unwrap_or(first), hash: hash(line) };
+    } else if first > 1 {
+        // A file that was begun and not written to: the chain goes on from the one before it.
+        let before = files(path.parent().unwrap_or(path))?.into_iter().rev().find(|(number, _)| *number < first);
+        if let Some((number, before)) = before {
+            head = resume(&before, number)?.head;
+        }
+    }
+    let file = OpenOptions::new().append(true).open(path)?;
+    file.set_len(whole as u64)?;
+    Ok(Open { file: BufWriter::new(file), first, bytes: whole as u64, head })
+}
+
+/// Where a trail breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}, line {line}: {what}")]
+pub struct Broken {
+    pub file: String,
+    /// From 1; 0 for the file or its digest as a whole.
+    pub line: u64,
+    pub what: String,
+}
+
+/// What an honest trail holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    pub first: u64,
+    pub last: u64,
+    pub files: usize,
+    pub digests: usize,
+}
+
+/// Proves order and completeness: every line follows the one before it, every digest is signed and agrees with its file, and the
+/// trail reaches the head that the store remembers. Errors: the first thing that is wrong.
+pub fn verify(directory: &Path, public_key: &[u8], head: Option<Head>) -> Result<Verified, Broken> {
+    let broken = |path: &Path, line: u64, what: &str| Broken {
+        file: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        line,
+        what: what.to_owned(),
+    };
+    let files = files(directory).map_err(|error| broken(directory, 0, &error.to_string()))?;
+    let mut verified =
+        Verified { first: files.first().map_or(1, |(first, _)| *first), last: 0, files: files.len(), digests: 0 };
+    let mut at: Option<Head> = None;
+    let mut previous_digest: Option<String> = None;
+    let mut reached = head.is_none_or(|head| head.sequence < verified.first);
+    for (first, path) in &files {
+        if at.is_some_and(|at| at.sequence + 1 != *first) {
+            return Err(broken(path, 0, "the events before this file are missing"));
+        }
+        let file = File::open(path).map_err(|error| broken(path, 0, &error.to_string()))?;
+        for (number, line) in (1..).zip(BufReader::new(file).split(b'\n')) {
+            let line = line.map_err(|error| broken(path, number, &error.to_string()))?;
+            let value: Value = serde_json::from_slice(&line).map_err(|_| broken(path, number, "it is not an event"))?;
+            let sequence = value["sequence"].as_u64().unwrap_or_default();
+            if sequence != first + number - 1 {
+                return Err(broken(
+                    path,
+                    number,
+                    &format!("it has the number {sequence} in the place of {}", first + number - 1),
+                ));
+            }
+            if let Some(at) = at
+                && value["previous"].as_str() != Some(&hex::encode(at.hash))
+            {
+                return Err(broken(path, number, "it does not follow the event before it: one of the two was changed"));
+            }
+            let here = Head { sequence, hash: hash(&line) };
+            if let Some(head) = head
+                && head.sequence == sequence
+            {
+                if head.hash != here.hash {
+                    return Err(broken(path, number, "it is not the event that the store remembers"));
+                }
+                reached = true;
+            }
+            at = Some(here);
+            verified.last = sequence;
+        }
+        let digest_path = directory.join(digest_name(*first));
+        let Ok(bytes) = fs::read(&digest_path) else {
+            previous_digest = None;
+            continue;
+        };
+        let digest: Value =
+            serde_json::from_slice(&bytes).map_err(|_| broken(&digest_path, 0, "it is not a digest"))?;
+        let text = |name: &str| digest[name].as_str().unwrap_or_default().to_owned();
+        let last = digest["last"].as_u64().unwrap_or_default();
+        let signed = signed_text(*first, last, &text("hash"), &text("previousDigest"));
+        let signature = hex::decode(text("signature")).unwrap_or_default();
+        if UnparsedPublicKey::new(&ED25519, public_key).verify(signed.as_bytes(), &signature).is_err() {
+            return Err(broken(&digest_path, 0, "its signature is not ours"));
+        }
+        let known = at.filter(|at| at.sequence >= last);
+        if known.is_none_or(|at| at.sequence == last && hex::encode(at.hash) != text("hash")) {
+            return Err(broken(path, last + 1 - first, "the digest tells of another last event"));
+        }
+        if let Some(previous) = &previous_digest
+            && *previous != text("previousDigest")
+        {
+            return Err(broken(&digest_path, 0, "the digest before it was changed"));
+        }
+        previous_digest = Some(hex::encode(hash(&bytes)));
+        verified.digests += 1;
+    }
+    if !reached {
+        let last = files.last().map_or_else(|| directory.to_owned(), |(_, path)| path.clone());
+        let wanted = head.map_or(0, |head| head.sequence);
+        return Err(broken(
+            &last,
+            0,
+            &format!("it ends at event {}, and the store remembers event {wanted}", verified.last),
+        ));
+    }
+    Ok(verified)
+}
+
+/// The newest events for which `wanted` holds, newest first, at most `limit`.
+pub fn search(directory: &Path, limit: usize, wanted: impl Fn(&Value) -> bool) -> io::Result<Vec<Value>> {
+    let mut found = Vec::new();
+    for (_, path) in files(directory)?.into_iter().rev() {
+        let bytes = fs::read(path)?;
+        for line in bytes.split(|b| *b == b'\n').rev().filter(|line| !line.is_empty()) {
+            let Ok(mut value) = serde_json::from_slice::<Value>(line) else { continue };
+            let event = value["event"].take();
+            if wanted(&event) {
+                found.push(event);
+                if found.len() == limit {
+                    return Ok(found);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Origin;
+    use serde_json::Map;
+    use tresor_model::Timestamp;
+
+    fn event(n: u64) -> Event {
+        Event {
+            source: "kms.amazonaws.com",
+            name: format!("Encrypt{n}"),
+            at: Timestamp::from_millis(n),
+            request_id: n.to_string(),
+            event_id: n.to_string(),
+            origin: Origin::default(),
+            caller: None,
+            invoked_by: None,
+            read_only: true,
+            data: false,
+            parameters: Map::new(),
+            additional: Map::new(),
+            resources: Vec::new(),
+            error: None,
+        }
+    }
+    fn written(directory: &Path, limits: TrailLimits, from: u64, to: u64) -> (Head, Vec<u8>) {
+        let trail = Trail::open(directory, &[7; 32], limits, None).unwrap();
+        for n in from..=to {
+            trail.append(&event(n)).unwrap();
+        }
+        (trail.finish().unwrap(), trail.public_key())
+    }
+    const LIMITS: TrailLimits = TrailLimits { file_bytes: 2000, files: 100 };
+
+    #[test]
+    fn an_honest_trail_verifies_and_every_change_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path();
+        written(path, LIMITS, 1, 20);
+        let (head, key) = written(path, LIMITS, 21, 40);
+        let verified = verify(path, &key, Some(head)).unwrap();
+        assert_eq!((verified.first, verified.last), (1, 40));
+        assert!(verified.files > 3 && verified.digests == verified.files);
+        let all: Vec<(PathBuf, Vec<u8>)> =
+            files(path).unwrap().into_iter().map(|(_, path)| (path.clone(), fs::read(path).unwrap())).collect();
+        for (file, bytes) in &all {
+            let lines: Vec<&[u8]> = bytes.split_inclusive(|b| *b == b'\n').collect();
+            let broken = |bytes: &[u8]| {
+                fs::write(file, bytes).unwrap();
+                verify(path, &key, Some(head)).unwrap_err()
+            };
+            let edited = String::from_utf8(bytes.clone()).unwrap().replacen("Encrypt", "Decrypt", 1).into_bytes();
+            assert!(broken(&edited).line <= 2);
+            let mut swapped = lines.clone();
+            swapped.swap(0, 1);
+            assert_eq!(broken(&swapped.concat()).line, 1);
+            broken(&lines[..lines.len() - 1].concat());
+            broken(&lines[1..].concat());
+            broken(b"");
+            fs::write(file, bytes).unwrap();
+        }
+        let (last, bytes) = all.last().unwrap();
+        fs::remove_file(last).unwrap();
+        assert!(verify(path, &key, Some(head)).unwrap_err().what.contains("the store remembers event 40"));
+        fs::write(last, bytes).unwrap();
+        fs::remove_file(&all[1].0).unwrap();
+        assert_eq!(verify(path, &key, Some(head)).unwrap_err().what, "the events before this file are missing");
+        fs::write(&all[1].0, &all[1].1).unwrap();
+        assert!(verify(path, &[1; 32], Some(head)).unwrap_err().what.contains("signature"));
+        verify(path, &key, Some(head)).unwrap();
+    }
+
+    #[test]
+    fn a_cut_trail_stays_cut_when_it_goes_on() {
+        let place = tempfile::tempdir().unwrap();
+        let (head, key) = written(place.path(), LIMITS, 1, 3);
+        let (_, file) = files(place.path()).unwrap().pop().unwrap();
+        let bytes = fs::read(&file).unwrap();
+        let two: Vec<&[u8]> = bytes.split_inclusive(|b| *b == b'\n').take(2).collect();
+        fs::write(&file, two.concat()).unwrap();
+        let trail = Trail::open(place.path(), &[7; 32], LIMITS, Some(head)).unwrap();
+        trail.append(&event(4)).unwrap();
+        let head = trail.finish().unwrap();
+        assert_eq!(head.sequence, 4);
+        let broken = verify(place.path(), &key, Some(head)).unwrap_err();
+        assert!(broken.what.contains("last event") || broken.what.contains("missing"), "{broken}");
+    }
+
+    #[test]
+    fn a_torn_last_line_is_taken_off_and_old_files_go() {
+        let place = tempfile::tempdir().unwrap();
+        let (_, key) = written(place.path(), LIMITS, 1, 3);
+        let (_, file) = files(place.path()).unwrap().pop().unwrap();
+        let mut bytes = fs::read(&file).unwrap();
+        bytes.extend_from_slice(b"{\"sequence\":4,");
+        fs::write(&file, bytes).unwrap();
+        let few = TrailLimits { files: 3, ..LIMITS };
+        let (head, _) = written(place.path(), few, 4, 60);
+        let verified = verify(place.path(), &key, Some(head)).unwrap();
+        assert!(verified.first > 1 && verified.last == 60 && verified.files == 3);
+        let newest = search(place.path(), 2, |event| event["eventName"] != "Encrypt60").unwrap();
+        assert_eq!(newest[0]["eventName"], "Encrypt59");
+    }
+}

@@ -1,0 +1,141 @@
+"""The audit trail: what is recorded, that it holds no secret, and that every change of it is found and named."""
+
+import json
+import shutil
+import subprocess
+import time
+
+import pytest
+from botocore.exceptions import ClientError
+
+from harness import ACCOUNTS, KEY_ARN, Server, binary
+
+SETTINGS = """
+[audit]
+data_events = "all"
+"""
+
+
+@pytest.fixture
+def server(tmp_path):
+    (tmp_path / "s").mkdir()
+    running = Server(tmp_path / "s", extra_config=SETTINGS)
+    return running.start()
+
+
+def events(server, **search):
+    words = [word for name, value in search.items() for word in (f"--{name}", value)]
+    return server.tresor("audit", "search", *words)
+
+
+def test_every_kind_of_call_leaves_its_event(server):
+    kms, s3 = server.kms(), server.client()
+    secret = b"a plaintext that must never be in the trail"
+    arn = kms.create_key(Description="audited")["KeyMetadata"]["Arn"]
+    blob = kms.encrypt(KeyId=arn, Plaintext=secret, EncryptionContext={"app": "a"})["CiphertextBlob"]
+    data_key = kms.generate_data_key(KeyId=arn, KeySpec="AES_256")
+    with pytest.raises(ClientError):
+        kms.decrypt(CiphertextBlob=blob)
+    s3.create_bucket(Bucket="audited")
+    under = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": arn}
+    s3.put_object(Bucket="audited", Key="old", Body=b"x" * 5, **under)
+    s3.put_object(Bucket="audited", Key="gone", Body=b"x" * 5, **under)
+    kms.rotate_key_on_demand(KeyId=arn)
+    s3.put_object(Bucket="audited", Key="new", Body=b"x" * 70_000, BucketKeyEnabled=True, **under)
+    s3.delete_object(Bucket="audited", Key="gone")
+    assert server.tresor("keys", "impact", arn) == {"KeyId": arn, "Objects": 2, "Bytes": 70_005}
+    kms.schedule_key_deletion(KeyId=arn)
+    s3.put_object(Bucket="audited", Key="k", Body=secret, ServerSideEncryption="aws:kms", SSEKMSKeyId=KEY_ARN)
+    s3.get_object(Bucket="audited", Key="k")["Body"].read()
+    for _ in range(3):
+        s3.put_object(Bucket="audited", Key="b", Body=secret, ServerSideEncryption="aws:kms", SSEKMSKeyId=KEY_ARN, BucketKeyEnabled=True)
+    with pytest.raises(ClientError):
+        server.client("alice").get_object(Bucket="audited", Key="k")
+
+    made = events(server, event="CreateKey")[-1]
+    assert made["eventSource"] == "kms.amazonaws.com" and made["readOnly"] is False and made["managementEvent"] is True
+    assert made["userIdentity"]["type"] == "Root" and made["userIdentity"]["accountId"] == ACCOUNTS["main"][0]
+    assert made["resources"] == [{"accountId": ACCOUNTS["main"][0], "type": "AWS::KMS::Key", "ARN": arn}]
+    assert made["requestParameters"] == {"description": "audited"} and made["sourceIPAddress"] == "127.0.0.1"
+    sealed = events(server, event="Encrypt")[-1]
+    assert sealed["requestParameters"] == {"keyId": arn, "encryptionContext": {"app": "a"}} and sealed["readOnly"] is True
+    assert events(server, event="Decrypt", text="InvalidCiphertextException")[-1]["errorCode"] == "InvalidCiphertextException"
+    planned = events(server, event="ScheduleKeyDeletion")[-1]
+    assert planned["readOnly"] is False and planned["additionalEventData"] == {"dependentObjects": 2, "dependentBytes": 70_005}
+
+    by_s3 = [event for event in events(server, event="GenerateDataKey") if event["userIdentity"].get("invokedBy") and KEY_ARN in str(event)]
+    assert by_s3[0]["sourceIPAddress"] == "s3.amazonaws.com" and by_s3[0]["resources"][0]["ARN"] == KEY_ARN
+    assert by_s3[0]["requestParameters"]["encryptionContext"] == {"aws:s3:arn": "arn:aws:s3:::audited/k"}
+    # Three writes under a bucket key are one use of the KMS key.
+    assert [event["requestParameters"]["encryptionContext"]["aws:s3:arn"] for event in by_s3] == ["arn:aws:s3:::audited/k", "arn:aws:s3:::audited"]
+    refused = events(server, event="Decrypt", text="user/alice")[-1]
+    assert refused["errorCode"] == "AccessDenied" and refused["userIdentity"]["userName"] == "alice"
+    put = [event for event in events(server, event="PutObject") if event["requestParameters"]["key"] == "k"][0]
+    assert put["eventCategory"] == "Data" and {"type": "AWS::S3::Object", "accountId": None, "ARN": "arn:aws:s3:::audited/k"} in put["resources"]
+    assert server.tresor("audit", "verify")["last"] >= 15
+    server.stop()
+    for path in (server.data / "audit").iterdir():
+        text = path.read_bytes()
+        assert secret not in text and data_key["Plaintext"] not in text
+        assert ACCOUNTS["main"][2].encode() not in text
+
+
+def test_refused_strangers_are_counted_not_listed(server):
+    import urllib.error
+    import urllib.request
+
+    for _ in range(50):
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(server.endpoints["http"] + "/nothing/here")
+    deadline = time.monotonic() + 10
+    while True:
+        found = [event for event in events(server, event="GetObject") if "additionalEventData" in event]
+        if sum(event["additionalEventData"]["requestCount"] for event in found) == 50:
+            break
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+    assert len(found) <= 5
+    server.stop()
+
+
+def verify(server):
+    command = [binary(), "audit", "verify", "--data-dir", str(server.data), "--config", str(server.config), "--dev"]
+    environment = {"XDG_CONFIG_HOME": str(server.home / "config"), "PATH": "/usr/bin:/bin", "HOME": str(server.home)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+
+
+def test_every_change_is_found_and_named(server, tmp_path):
+    kms = server.kms()
+    for _ in range(2):
+        for n in range(20):
+            kms.generate_random(NumberOfBytes=4)
+        server.stop()
+        server.start()
+        kms = server.kms()
+    server.stop()
+    done = verify(server)
+    assert done.returncode == 0 and json.loads(done.stdout)["last"] == 40, done.stderr
+    honest = tmp_path / "honest"
+    shutil.copytree(server.data, honest)
+    (file,) = (server.data / "audit").glob("*.jsonl")
+    lines = file.read_bytes().splitlines(keepends=True)
+
+    def broken(changed, where):
+        shutil.rmtree(server.data)
+        shutil.copytree(honest, server.data)
+        file.write_bytes(b"".join(changed))
+        done = verify(server)
+        assert done.returncode != 0 and "the audit trail is broken" in done.stderr, done
+        assert where in done.stderr, done.stderr
+
+    name = file.name
+    broken([*lines[:6], lines[6].replace(b"GenerateRandom", b"GenerateRandon"), *lines[7:]], f"{name}, line 8:")
+    broken([*lines[:6], lines[7], lines[6], *lines[8:]], f"{name}, line 7:")
+    broken([*lines[:6], *lines[7:]], f"{name}, line 7:")
+    broken([*lines[:20], lines[19], *lines[20:]], f"{name}, line 21:")
+    # A cut tail: the digest and the store remember what is gone, also after the server went on.
+    broken(lines[:-3], name)
+    server.start()
+    server.kms().generate_random(NumberOfBytes=4)
+    server.stop()
+    assert verify(server).returncode != 0
