@@ -3,13 +3,19 @@
 import base64
 import datetime
 import json
+import subprocess
+import urllib.error
+import urllib.request
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives import hashes, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from harness import ACCOUNTS, REGION
+from harness import ACCOUNTS, REGION, binary
 
 ACCOUNT = ACCOUNTS["main"][0]
 
@@ -293,3 +299,81 @@ def test_last_usage(kms, key):
     assert "KeyLastUsage" not in kms.get_key_last_usage(KeyId=key)
     kms.encrypt(KeyId=key, Plaintext=b"x")
     assert kms.get_key_last_usage(KeyId=key)["KeyLastUsage"]["Operation"] == "Encrypt"
+
+
+def test_material_made_by_openssl_as_aws_documents_it(kms, tmp_path):
+    """Steps 1 to 3 of "Importing key material" with the openssl command line."""
+
+    def openssl(*words):
+        subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True)
+
+    arn = kms.create_key(Origin="EXTERNAL")["KeyMetadata"]["Arn"]
+    given = kms.get_parameters_for_import(KeyId=arn, WrappingAlgorithm="RSAES_OAEP_SHA_256", WrappingKeySpec="RSA_3072")
+    (tmp_path / "WrappingPublicKey.bin").write_bytes(given["PublicKey"])
+    openssl("rand", "-out", "PlaintextKeyMaterial.bin", "32")
+    openssl(
+        "pkeyutl", "-encrypt", "-in", "PlaintextKeyMaterial.bin", "-inkey", "WrappingPublicKey.bin", "-keyform", "DER", "-pubin",
+        "-out", "EncryptedKeyMaterial.bin", "-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha256", "-pkeyopt", "rsa_mgf1_md:sha256",
+    )
+    expiry = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
+    names = {"KeyId": arn, "ImportToken": given["ImportToken"], "EncryptedKeyMaterial": (tmp_path / "EncryptedKeyMaterial.bin").read_bytes()}
+    kms.import_key_material(ExpirationModel="KEY_MATERIAL_EXPIRES", ValidTo=expiry, **names)
+    blob = kms.encrypt(KeyId=arn, Plaintext=b"x")["CiphertextBlob"]
+    while datetime.datetime.now(datetime.timezone.utc) <= expiry + datetime.timedelta(milliseconds=100):
+        pass
+    refused("KMSInvalidStateException", kms.decrypt, f"{arn} is pending import.", CiphertextBlob=blob)
+    kms.import_key_material(ExpirationModel="KEY_MATERIAL_DOES_NOT_EXPIRE", **names)
+    assert kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"x"
+    (tmp_path / "PlaintextKeyMaterial.bin").write_bytes(bytes(32))
+    openssl(
+        "pkeyutl", "-encrypt", "-in", "PlaintextKeyMaterial.bin", "-inkey", "WrappingPublicKey.bin", "-keyform", "DER", "-pubin",
+        "-out", "Other.bin", "-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha256", "-pkeyopt", "rsa_mgf1_md:sha256",
+    )
+    names["EncryptedKeyMaterial"] = (tmp_path / "Other.bin").read_bytes()
+    refused("IncorrectKeyMaterialException", kms.import_key_material, ExpirationModel="KEY_MATERIAL_DOES_NOT_EXPIRE", **names)
+
+
+def operations():
+    rows = json.loads(subprocess.run([binary(), "operations", "--json"], capture_output=True, check=True).stdout)
+    return [row for row in rows if row["service"] == "kms"]
+
+
+def test_the_table_names_the_56_operations_of_the_model():
+    assert len({row["name"] for row in operations()}) == 56
+
+
+def post(server, target, body, who="main", service="kms", tamper=None):
+    """A request signed by botocore's own signer; the status and the JSON of the answer."""
+    headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
+    request = AWSRequest("POST", server.endpoints["http"] + "/", headers=headers, data=body)
+    if who is not None:
+        _, key, secret = ACCOUNTS[who]
+        SigV4Auth(Credentials(key, secret), service, REGION).add_auth(request)
+    ready = urllib.request.Request(request.url, tamper or body, dict(request.headers.items()), method="POST")
+    try:
+        with urllib.request.urlopen(ready) as answer:
+            return answer.status, json.loads(answer.read() or b"{}"), answer.headers
+    except urllib.error.HTTPError as answer:
+        return answer.code, json.loads(answer.read() or b"{}"), answer.headers
+
+
+@pytest.mark.parametrize("row", operations(), ids=lambda row: row["name"])
+def test_every_operation_refuses_strangers(server, row):
+    target = "TrentService." + row["name"]
+    status, answer, headers = post(server, target, b"{}", who=None)
+    assert (status, answer["__type"]) == (400, "MissingAuthenticationTokenException") and headers["x-amzn-RequestId"]
+    assert post(server, target, b"{}", tamper=b'{"KeyId":"x"}')[1]["__type"] == "InvalidSignatureException"
+    assert post(server, target, b"{}", service="s3")[1]["__type"] == "InvalidSignatureException"
+    # A user without any policy never gets further than the reading of his request.
+    status, answer, _ = post(server, target, b"{}", who="bob")
+    assert status == 400 and answer["__type"] in ("AccessDeniedException", "ValidationException", "UnsupportedOperationException"), answer
+
+
+def test_bodies_that_are_none(server):
+    for body in [b"", b"x", b"[]", b'"', b'{"KeyId":', b'{"KeyId":5}', b'{"Limit":"x"}', b"\xff\xfe"]:
+        status, answer, _ = post(server, "TrentService.ListAliases", body)
+        expected = (200, None) if body == b"" else (400, "SerializationException")
+        assert (status, answer.get("__type")) == expected, (body, answer)
+    status, answer, _ = post(server, "TrentService.ListKeys", b" " * (256 * 1024 + 1))
+    assert (status, answer["__type"]) == (400, "SerializationException")
+    assert post(server, "TrentService.Nothing", b"{}")[1]["__type"] == "UnknownOperationException"

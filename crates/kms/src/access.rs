@@ -104,20 +104,17 @@ impl KeyRecord {
 impl KeyRing {
     /// Whether the caller may do this with the key. Errors: AccessDenied.
     pub(crate) fn permit(&self, call: &Call<'_>, entry: &Entry, arn: &KeyArn) -> Result<(), KmsError> {
-        let context = self.context(call, Some((&entry.record, arn)));
-        self.decide(call, Some((entry, arn)), arn.as_str(), &context, true)
+        self.decide(call, Some((entry, arn)), arn.as_str(), true)
     }
 
     /// Whether policies alone would allow the call.
     pub(crate) fn permit_without_grants(&self, call: &Call<'_>, found: &Found) -> bool {
-        let context = self.context(call, Some((found.record(), &found.arn)));
-        self.decide(call, Some((&found.entry, &found.arn)), found.arn.as_str(), &context, false).is_ok()
+        self.decide(call, Some((&found.entry, &found.arn)), found.arn.as_str(), false).is_ok()
     }
 
     /// A call that names no key: identity policies alone. `resource` is `*` or an alias' ARN. Errors: AccessDenied.
     pub(crate) fn permit_account(&self, call: &Call<'_>, resource: &str) -> Result<(), KmsError> {
-        let context = self.context(call, None);
-        self.decide(call, None, resource, &context, true)
+        self.decide(call, None, resource, true)
     }
 
     fn decide(
@@ -125,7 +122,6 @@ impl KeyRing {
         call: &Call<'_>,
         key: Option<(&Entry, &KeyArn)>,
         resource: &str,
-        context: &Context,
         by_grants: bool,
     ) -> Result<(), KmsError> {
         let caller_arn = call.caller.principal.arn();
@@ -136,13 +132,16 @@ impl KeyRing {
             Err(KmsError::AccessDenied(format!("User: {who} is not authorized to perform: {action} on {place} {why}")))
         };
         let Some(account) = call.caller.account() else { return refused("") };
+        let own: Vec<Arc<Policy>> = self.identities.policies(&call.caller.principal);
+        let asked = own.iter().map(Arc::as_ref).chain(key.map(|(entry, _)| &*entry.policy)).any(Policy::asks_context);
+        let context =
+            if asked { self.context(call, key.map(|(entry, arn)| (&*entry.record, arn))) } else { Context::default() };
         let question = Question {
             who: Who { arn: caller_arn.as_deref(), account: Some(account.as_str()) },
             action: &action,
             resource,
-            context,
+            context: &context,
         };
-        let own: Vec<Arc<Policy>> = self.identities.policies(&call.caller.principal);
         let judged: Vec<_> = own.iter().map(|policy| policy.judge(&question)).collect();
         if judged.iter().any(|judged| judged.deny.is_some()) {
             return refused("with an explicit deny in an identity-based policy");

@@ -97,22 +97,18 @@ impl KeyRing {
         Ok((found, ciphertext))
     }
 
-    /// The key a symmetric ciphertext names, in the caller's account or by its full ARN: the account stands in the ciphertext's
-    /// key only by id, so every account is asked. Errors: InvalidCiphertext.
-    fn key_of(&self, ciphertext: &[u8]) -> Result<String, KmsError> {
-        let length = ciphertext.get(1).copied().map(usize::from).ok_or(KmsError::InvalidCiphertext)?;
-        let id = ciphertext.get(2..2 + length).ok_or(KmsError::InvalidCiphertext)?;
-        let id = std::str::from_utf8(id).map_err(|_| KmsError::InvalidCiphertext)?;
-        let account = {
+    /// The key a symmetric ciphertext names: by its id alone, so the caller's account is asked first, then every other one.
+    /// Errors: InvalidCiphertext; AccessDenied for a key that is not there.
+    fn key_of(&self, call: &Call<'_>, ciphertext: &[u8]) -> Result<String, KmsError> {
+        let id = key_id_of(ciphertext).ok_or(KmsError::InvalidCiphertext)?;
+        let own = call.caller.account().filter(|account| self.find(account, id).is_some()).cloned();
+        let account = own.or_else(|| {
             let keys = self.keys.read();
             keys.keys.keys().find(|(_, known)| known == id).map(|(account, _)| account.clone())
-        };
-        let denied = || {
-            KmsError::AccessDenied("The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.".into())
-        };
+        });
         match account {
             Some(account) => Ok(self.arn(&account, id)?.to_string()),
-            None if ciphertext[0] == 1 && ciphertext.len() > 2 + length + 32 => Err(denied()),
+            None if ciphertext[0] == 1 && ciphertext.len() > 2 + id.len() + 32 => Err(KmsError::AccessDenied("The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.".into())),
             None => Err(KmsError::InvalidCiphertext),
         }
     }
@@ -131,7 +127,7 @@ impl KeyRing {
         call.keys.set("kms:EncryptionAlgorithm", algorithm);
         let named = match name {
             Some(name) => name.to_owned(),
-            None if algorithm == SYMMETRIC => self.key_of(ciphertext)?,
+            None if algorithm == SYMMETRIC => self.key_of(&call, ciphertext)?,
             None => return Err(KmsError::Validation("KeyId is required for asymmetric encryption algorithms.".into())),
         };
         let found = self.admit_use(&call, &named, KeyUsage::EncryptDecrypt)?;
@@ -144,7 +140,7 @@ impl KeyRing {
             let plaintext = self.backend.work(key, KeyWork::RsaDecrypt { algorithm, ciphertext }).await?.secret;
             return Ok(Decrypted { found, plaintext, material_id: None });
         }
-        if name.is_some() && self.key_of(ciphertext).is_ok_and(|arn| arn != found.arn.as_str()) {
+        if key_id_of(ciphertext).is_some_and(|id| id != key.id) && self.key_of(&call, ciphertext).is_ok() {
             return Err(KmsError::IncorrectKey);
         }
         let plaintext = self.decrypt(key, &pairs(&call), CALLERS, ciphertext).await?;
@@ -273,6 +269,12 @@ impl KeyRing {
         self.entropy.fill(&mut bytes);
         Ok(bytes)
     }
+}
+
+/// The key id in a symmetric ciphertext's header.
+fn key_id_of(ciphertext: &[u8]) -> Option<&str> {
+    let length = usize::from(*ciphertext.get(1)?);
+    std::str::from_utf8(ciphertext.get(2..2 + length)?).ok()
 }
 
 /// The place of ciphertexts that callers hold themselves. S3's have the object's binding here.

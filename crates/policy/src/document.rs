@@ -100,6 +100,7 @@ impl fmt::Debug for Statement {
 pub struct Policy {
     text: String,
     statements: Vec<Statement>,
+    asks_context: bool,
 }
 
 /// Statements of a document.
@@ -139,8 +140,15 @@ impl Policy {
             return Err(MalformedPolicy::because("The policy has too many statements."));
         }
         let read = |(index, json)| Statement::read(json, index, variables, resource_policy);
-        let statements = statements.iter().enumerate().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { text: text.to_owned(), statements })
+        let statements = statements.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+        let conditions = statements.iter().any(|statement| !statement.conditions.is_empty());
+        let asks_context = conditions || (variables && text.contains("${"));
+        Ok(Self { text: text.to_owned(), statements, asks_context })
+    }
+
+    /// Whether any answer of this document depends on condition keys: where it does not, nobody needs to gather them.
+    pub fn asks_context(&self) -> bool {
+        self.asks_context
     }
 
     /// As it was written.
