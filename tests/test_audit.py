@@ -139,3 +139,22 @@ def test_every_change_is_found_and_named(server, tmp_path):
     server.kms().generate_random(NumberOfBytes=4)
     server.stop()
     assert verify(server).returncode != 0
+
+
+def test_figures_name_operations_encryption_and_keys(server):
+    import urllib.request
+
+    kms, s3 = server.kms(), server.client()
+    arn = kms.create_key()["KeyMetadata"]["Arn"]
+    s3.create_bucket(Bucket="figures")
+    s3.put_object(Bucket="figures", Key="k", Body=b"x", ServerSideEncryption="aws:kms", SSEKMSKeyId=arn)
+    kms.schedule_key_deletion(KeyId=arn)
+    with pytest.raises(ClientError):
+        s3.get_object(Bucket="figures", Key="k")
+    text = urllib.request.urlopen(server.endpoints["admin"] + "/metrics").read().decode()
+    assert 'tresor_requests_total{service="s3",operation="PutObject",status="200",sse="SSE-KMS"} 1' in text
+    assert 'tresor_requests_total{service="s3",operation="GetObject",status="400",sse=""} 1' in text
+    assert f'tresor_kms_calls_total{{key="{arn}",operation="GenerateDataKey",outcome="Success"}} 1' in text
+    assert f'tresor_kms_calls_total{{key="{arn}",operation="Decrypt",outcome="PendingDeletion"}} 1' in text
+    assert 'tresor_request_seconds_bucket{le="0.5",service="kms",operation="CreateKey"} 1' in text
+    server.stop()

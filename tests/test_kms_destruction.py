@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness import Server
+from harness import KEY_ARN, Server, binary
 from test_kms import refused, wrapped
 
 DAY = 24 * 60 * 60
@@ -176,4 +176,90 @@ def test_keys_rotate_by_themselves(tmp_path, clock):
     kms = server.kms()
     types = {entry["RotationType"] for entry in kms.list_key_rotations(KeyId=arn)["Rotations"]}
     assert types == {"AUTOMATIC"} and kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"old"
+    server.stop()
+
+
+def restore(server, backup, secrets):
+    command = [binary(), "keys", "restore", str(backup), "--erasure-from", str(secrets), "--data-dir", str(server.data), "--config", str(server.config), "--dev"]
+    environment = {"XDG_CONFIG_HOME": str(server.home / "config"), "PATH": "/usr/bin:/bin", "HOME": str(server.home)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+
+
+def test_a_backup_brings_keys_back_and_destroyed_ones_stay_destroyed(tmp_path, clock):
+    (tmp_path / "s").mkdir()
+    server = Server(tmp_path / "s").start()
+    kms = server.kms()
+    arn = kms.create_key()["KeyMetadata"]["Arn"]
+    doomed = kms.create_key()["KeyMetadata"]["Arn"]
+    kms.create_alias(AliasName="alias/kept", TargetKeyId=arn)
+    kms.create_alias(AliasName="alias/doomed", TargetKeyId=doomed)
+    kms.rotate_key_on_demand(KeyId=arn)
+    blobs = [kms.encrypt(KeyId=key, Plaintext=b"sealed")["CiphertextBlob"] for key in (arn, KEY_ARN, doomed)]
+    backup, secrets = tmp_path / "backup", tmp_path / "secrets"
+    done = server.tresor("keys", "backup", str(backup), "--erasure-to", str(secrets))
+    assert done["ErasureSecrets"] == 3
+    for path in secrets.iterdir():
+        assert path.read_bytes() not in (backup / "keys.tresor").read_bytes()
+    refused_while_running = restore(server, backup, secrets)
+    assert refused_while_running.returncode != 0
+    kms.schedule_key_deletion(KeyId=doomed, PendingWindowInDays=7)
+    server.stop()
+    key_id = doomed.rsplit("/", 1)[1]
+    ahead(server, clock, 8, lambda: key_id not in secrets_of(server))
+
+    # In the same store: the destroyed key does not come back.
+    done = restore(server, backup, secrets)
+    assert done.returncode == 0, done.stderr
+    assert key_id not in secrets_of(server)
+    server.start()
+    kms = server.kms()
+    refused("NotFoundException", kms.describe_key, KeyId=doomed)
+    refused("NotFoundException", kms.describe_key, KeyId="alias/doomed")
+    assert kms.decrypt(CiphertextBlob=blobs[0])["Plaintext"] == b"sealed"
+    server.stop()
+
+    # Elsewhere, from nothing but the backup, the secrets and the root key: what was there then opens.
+    (tmp_path / "e").mkdir()
+    elsewhere = Server(tmp_path / "e")
+    shutil.copytree(server.home / "config", elsewhere.home / "config")
+    done = restore(elsewhere, backup, secrets)
+    assert done.returncode == 0, done.stderr
+    elsewhere.start()
+    kms = elsewhere.kms()
+    for blob in blobs:
+        assert kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"sealed"
+    assert kms.describe_key(KeyId="alias/kept")["KeyMetadata"]["Arn"] == arn
+    elsewhere.stop()
+
+
+def tresor(server, *words):
+    command = [binary(), *words, "--data-dir", str(server.data), "--config", str(server.config), "--dev"]
+    environment = {"XDG_CONFIG_HOME": str(server.home / "config"), "PATH": "/usr/bin:/bin", "HOME": str(server.home)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+
+
+def test_a_new_root_key_opens_everything_and_the_old_one_nothing(tmp_path):
+    (tmp_path / "s").mkdir()
+    server = Server(tmp_path / "s").start()
+    kms, s3 = server.kms(), server.client()
+    s3.create_bucket(Bucket="box")
+    blob = kms.encrypt(KeyId="alias/test", Plaintext=b"sealed")["CiphertextBlob"]
+    for key, more in [("s3", {}), ("kms", {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": KEY_ARN})]:
+        s3.put_object(Bucket="box", Key=key, Body=key.encode(), **more)
+    new = tmp_path / "new.root-key"
+    assert "in use" in tresor(server, "root", "rotate", str(new)).stderr or not new.exists()
+    server.stop()
+    inside = tresor(server, "root", "rotate", str(server.data / "root-key"))
+    assert inside.returncode != 0 and "inside the data directory" in inside.stderr
+    done = tresor(server, "root", "rotate", str(new))
+    assert done.returncode == 0, done.stderr
+    assert tresor(server, "root", "rotate", str(new)).returncode != 0
+    with pytest.raises(AssertionError, match="root key is not the one"):
+        server.start()
+    server.arguments = ["--root-key-file", str(new)]
+    server.start()
+    kms, s3 = server.kms(), server.client()
+    assert kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"sealed"
+    for key in ("s3", "kms"):
+        assert s3.get_object(Bucket="box", Key=key)["Body"].read() == key.encode()
     server.stop()

@@ -25,7 +25,7 @@ def probe(server, path):
 
 
 def test_probes(server):
-    assert (probe(server, "/live"), probe(server, "/ready"), probe(server, "/metrics")) == (200, 200, 404)
+    assert (probe(server, "/live"), probe(server, "/ready"), probe(server, "/nothing")) == (200, 200, 404)
 
 
 def test_the_root_access_key_of_the_environment_stands_for_the_first_declared_account(tmp_path, monkeypatch):

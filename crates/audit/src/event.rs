@@ -2,6 +2,7 @@
 //! guide's examples (event version 1.11). Never a key, a plaintext or a ciphertext: what goes in is named, nothing is copied whole.
 
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 use tresor_model::{Caller, Principal, Timestamp};
 
 /// Who and from where, as far as it is known.
@@ -35,6 +36,10 @@ pub struct Event {
     /// Type and ARN.
     pub resources: Vec<(&'static str, String)>,
     pub error: Option<(String, String)>,
+    /// For figures, not for the record: the HTTP status, how long it took, and the encryption the answer names.
+    pub status: u16,
+    pub elapsed: Duration,
+    pub sse: Option<&'static str>,
 }
 
 impl Event {

@@ -2,7 +2,7 @@
 
 use crate::event::{Event, Origin};
 use serde_json::{Map, Value};
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 use tresor_model::{Caller, Timestamp};
 
 /// Where events go.
@@ -28,6 +28,8 @@ pub struct AuditSpan {
     additional: Map<String, Value>,
     resources: Vec<(&'static str, String)>,
     error: Option<(&'static str, String)>,
+    sse: Option<&'static str>,
+    started: Instant,
     sealed: bool,
 }
 
@@ -46,6 +48,8 @@ impl AuditSpan {
             additional: Map::new(),
             resources: Vec::new(),
             error: None,
+            sse: None,
+            started: Instant::now(),
             sealed: false,
         }
     }
@@ -74,6 +78,10 @@ impl AuditSpan {
     /// What the request touched: CloudTrail's type, and the ARN.
     pub fn resource(&mut self, kind: &'static str, arn: String) {
         self.resources.push((kind, arn));
+    }
+    /// The encryption that the answer names.
+    pub fn sse(&mut self, mode: &'static str) {
+        self.sse = Some(mode);
     }
     pub fn error(&mut self, code: &'static str, message: &str) {
         self.error = Some((code, message.to_owned()));
@@ -115,6 +123,9 @@ impl AuditSpan {
             parameters: std::mem::take(&mut self.parameters),
             additional: std::mem::take(&mut self.additional),
             resources: std::mem::take(&mut self.resources),
+            status,
+            elapsed: self.started.elapsed(),
+            sse: self.sse,
             error: if status == 0 && error.is_none() { Some(broke()) } else { error },
         });
     }

@@ -381,6 +381,9 @@ mod tests {
             additional: Map::new(),
             resources: Vec::new(),
             error: None,
+            status: 200,
+            elapsed: std::time::Duration::ZERO,
+            sse: None,
         }
     }
     fn written(directory: &Path, limits: TrailLimits, from: u64, to: u64) -> (Head, Vec<u8>) {

@@ -1,4 +1,4 @@
-//! `/live` and `/ready` for whoever watches the process. Loopback by default; it answers nothing else.
+//! `/live`, `/ready` and `/metrics` for whoever watches the process. Loopback by default; it answers nothing else.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -28,13 +28,16 @@ impl Health {
     }
 }
 
+/// Writes the metrics, in the OpenMetrics text format.
+pub type Figures = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// Probes at the same time.
 const MAX_PROBES: usize = 32;
 /// How long a probe may take.
 const PROBE_TIME: Duration = Duration::from_secs(10);
 
 /// Answers until the task is dropped.
-pub async fn serve_admin(listener: TcpListener, health: Arc<Health>) {
+pub async fn serve_admin(listener: TcpListener, health: Arc<Health>, figures: Figures) {
     let slots = Arc::new(Semaphore::new(MAX_PROBES));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -42,9 +45,9 @@ pub async fn serve_admin(listener: TcpListener, health: Arc<Health>) {
             continue;
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-        let health = Arc::clone(&health);
+        let (health, figures) = (Arc::clone(&health), Arc::clone(&figures));
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(Arc::clone(&health), request));
+            let service = service_fn(move |request| answer(Arc::clone(&health), Arc::clone(&figures), request));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(PROBE_TIME)
@@ -56,7 +59,17 @@ pub async fn serve_admin(listener: TcpListener, health: Arc<Health>) {
     }
 }
 
-async fn answer(health: Arc<Health>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    health: Arc<Health>,
+    figures: Figures,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.uri().path() == "/metrics" {
+        let mut response = Response::new(Full::new(figures().into()));
+        let kind = http::HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+        return Ok(response);
+    }
     let (status, text) = match request.uri().path() {
         "/live" => (StatusCode::OK, "live\n"),
         "/ready" if health.is_ready() => (StatusCode::OK, "ready\n"),

@@ -11,7 +11,7 @@ mod proxy;
 mod service;
 mod tls;
 
-pub use admin::{Health, serve_admin};
+pub use admin::{Figures, Health, serve_admin};
 pub use auth::{AuthError, AuthInfo, AuthSettings, Authenticator, SigVersion, Via};
 pub use body::{Body, BodyFault};
 pub use chunked::ChunkDecoder;

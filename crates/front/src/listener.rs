@@ -226,6 +226,9 @@ impl Front {
                 service.serve(Request { head, caller, auth, body }, &mut span).await
             }
         };
+        if let Some(mode) = encryption(response.headers()) {
+            span.sse(mode);
+        }
         let headers = response.headers_mut();
         for (name, value) in [("x-amz-request-id", request_id), ("x-amz-id-2", host_id)] {
             if let Ok(value) = HeaderValue::from_str(&value) {
@@ -278,6 +281,19 @@ impl Front {
         };
         let named = name.and_then(|name| self.services.iter().find(|service| service.signing_name() == name));
         named.unwrap_or(&self.services[0])
+    }
+}
+
+/// The encryption an answer names, as figures show it.
+fn encryption(headers: &http::HeaderMap) -> Option<&'static str> {
+    if headers.contains_key("x-amz-server-side-encryption-customer-algorithm") {
+        return Some("SSE-C");
+    }
+    match headers.get("x-amz-server-side-encryption")?.as_bytes() {
+        b"AES256" => Some("SSE-S3"),
+        b"aws:kms" => Some("SSE-KMS"),
+        b"aws:kms:dsse" => Some("DSSE-KMS"),
+        _ => None,
     }
 }
 

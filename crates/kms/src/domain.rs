@@ -85,6 +85,18 @@ impl Domain {
         Ok(Self(key))
     }
 
+    /// The same domain key under a new root key. Nothing else of the store changes. Errors: WrongRootKey for the current one.
+    pub fn rewrap(
+        current: &RootKey,
+        new: &RootKey,
+        header: &DomainHeader,
+        entropy: &dyn Entropy,
+    ) -> Result<DomainHeader, WrongRootKey> {
+        let domain = Self::open(current, header)?;
+        let wrapped = wrap(&new.0, entropy, &[LABEL, &header.store].concat(), &domain.0[..]);
+        Ok(DomainHeader { store: header.store, check: new.check(&header.store), wrapped })
+    }
+
     fn derived(&self, label: &[u8]) -> Zeroizing<[u8; 32]> {
         let mut out = Zeroizing::new([0; 32]);
         hkdf(&self.0[..], &[], &[label], &mut out[..]);

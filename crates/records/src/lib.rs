@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tresor_audit::Head;
 use tresor_envelope::RecordKey;
 use tresor_identity::Directory;
-use tresor_kms::{Change, Dependents, Identities, Kept, KeyStore, KeyStoreError};
+use tresor_kms::{AliasRecord, Change, Dependents, Identities, Kept, KeyStore, KeyStoreError};
 use tresor_model::{AccountId, Principal};
 use tresor_policy::Policy;
-use tresor_storage::{Batch, MetaStore, Partition, Scan, Store, open_record, seal_record};
+use tresor_storage::{Batch, MetaStore, Partition, Scan, Store, open_record, seal_record, verify_record};
 
 /// KMS keys (`key/ACCOUNT/ID`), aliases (`alias/ACCOUNT/NAME`) and grants (`grant/ACCOUNT/KEY/ID`).
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct KeyRecords {
 const KEYS: &[u8] = b"key/";
 const ALIASES: &[u8] = b"alias/";
 const GRANTS: &[u8] = b"grant/";
+const TOMBSTONES: &[u8] = b"tombstone/";
 const AUDIT_HEAD: &[u8] = b"audit/head";
 /// Rows read at a time.
 const PAGE: usize = 500;
@@ -75,7 +76,10 @@ impl KeyStore for KeyRecords {
         for change in changes {
             batch = match change {
                 Change::PutKey(key) => self.write(batch, row(KEYS, &key.account, &[&key.id]), key),
-                Change::RemoveKey { account, id } => batch.delete(row(KEYS, account, &[id])),
+                Change::RemoveKey { account, id } => {
+                    let batch = batch.delete(row(KEYS, account, &[id]));
+                    self.write(batch, tombstone(id), id)
+                }
                 Change::PutAlias(alias) => self.write(batch, row(ALIASES, &alias.account, &[&alias.name]), alias),
                 Change::RemoveAlias { account, name } => batch.delete(row(ALIASES, account, &[name])),
                 Change::PutGrant(grant) => {
@@ -99,6 +103,85 @@ impl KeyRecords {
     pub async fn put_audit_head(&self, head: Head) -> Result<(), KeyStoreError> {
         let batch = self.write(Batch::default(), AUDIT_HEAD.to_vec(), &head);
         self.meta.commit(Partition::KMS, batch).await.map_err(failed)
+    }
+}
+
+/// A row as it lies in the store, with its MAC.
+#[derive(Clone, Debug, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct RawRow {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub key: Vec<u8>,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub value: Vec<u8>,
+}
+
+fn tombstone(key_id: &str) -> Vec<u8> {
+    [TOMBSTONES, key_id.as_bytes()].concat()
+}
+
+impl KeyRecords {
+    /// Whether a key was destroyed: it never comes back, whatever a backup holds.
+    pub async fn is_destroyed(&self, key_id: &str) -> Result<bool, KeyStoreError> {
+        Ok(self.meta.get(Partition::KMS, &tombstone(key_id)).await.map_err(failed)?.is_some())
+    }
+
+    /// Keys, aliases, grants and tombstones as they lie in the store.
+    pub async fn export(&self) -> Result<Vec<RawRow>, KeyStoreError> {
+        let mut rows = Vec::new();
+        for prefix in [TOMBSTONES, KEYS, ALIASES, GRANTS] {
+            let mut from = prefix.to_vec();
+            loop {
+                let scan = Scan { prefix: prefix.to_vec(), from, limit: PAGE };
+                let page = self.meta.scan(Partition::KMS, scan).await.map_err(failed)?;
+                from = page.entries.last().map(|(key, _)| [&key[..], &[0]].concat()).unwrap_or_default();
+                rows.extend(page.entries.into_iter().map(|(key, value)| RawRow { key, value: value.to_vec() }));
+                if !page.more {
+                    break;
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Adds the rows that are missing here, except those of destroyed keys; the number that was added. Tombstones of the backup
+    /// count too. Errors: KeyStoreError, also for a row of another store.
+    pub async fn import(&self, rows: &[RawRow]) -> Result<usize, KeyStoreError> {
+        let mut added = 0;
+        // Tombstones stand first in a backup, so that they count for the keys that follow.
+        for raw in rows {
+            self.check(raw)?;
+            let text = String::from_utf8_lossy(&raw.key);
+            let mut pieces = text.split('/');
+            let key_id = match pieces.next() {
+                Some("key" | "grant") => pieces.nth(1).map(str::to_owned),
+                Some("alias") => {
+                    let alias: AliasRecord =
+                        open_record(&self.records, Partition::KMS, &raw.key, &raw.value).map_err(failed)?;
+                    Some(alias.key_id)
+                }
+                _ => None,
+            };
+            if let Some(id) = key_id
+                && self.is_destroyed(&id).await?
+            {
+                continue;
+            }
+            if self.meta.get(Partition::KMS, &raw.key).await.map_err(failed)?.is_none() {
+                let batch = Batch::default().put(raw.key.clone(), raw.value.clone());
+                self.meta.commit(Partition::KMS, batch).await.map_err(failed)?;
+                added += 1;
+            }
+        }
+        Ok(added)
+    }
+
+    fn check(&self, raw: &RawRow) -> Result<(), KeyStoreError> {
+        let known = [TOMBSTONES, KEYS, ALIASES, GRANTS].iter().any(|prefix| raw.key.starts_with(prefix));
+        if !known {
+            return Err(KeyStoreError("the backup holds a row that is none of a key".into()));
+        }
+        verify_record(&self.records, Partition::KMS, &raw.key, &raw.value).map_err(failed)
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 use tresor_identity::Directory;
-use tresor_kms::{Domain, DomainHeader, KeyRing, KeyRingParts, KeyStore, SoftwareKeys, Witness};
+use tresor_kms::{Domain, DomainHeader, KeyRing, KeyRingParts, KeyStore, RootKey, SoftwareKeys, Witness};
 use tresor_model::{AccountId, Clock, Entropy};
 use tresor_records::{DirectoryIdentities, KeyRecords};
 use tresor_storage::{IndexRoot, MetaStore, Store, StoreKeys};
@@ -29,6 +29,7 @@ pub struct Parts {
     pub store: Store,
     pub keys: Arc<KeyRing>,
     pub records: Arc<KeyRecords>,
+    pub data_dir: std::path::PathBuf,
     pub audit: Arc<Recorder>,
     pub directory: Arc<Directory>,
     /// The account of commands that name none.
@@ -61,7 +62,7 @@ pub enum AssembleError {
     Account(String),
 }
 
-const HEADER: &str = "store.tresor";
+pub(crate) const HEADER: &str = "store.tresor";
 
 /// Opens the store of a data directory, or makes it. Errors: `AssembleError`.
 pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<Parts, AssembleError> {
@@ -120,7 +121,18 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     for key in &config.kms.key {
         ring.declare(&account(&key.account)?, &key.id, key.alias.as_deref()).await?;
     }
-    Ok(Parts { store, keys: Arc::new(ring), records, audit, directory, first_account, clock, entropy, _lock: lock })
+    Ok(Parts {
+        store,
+        keys: Arc::new(ring),
+        records,
+        audit,
+        data_dir: data.clone(),
+        directory,
+        first_account,
+        clock,
+        entropy,
+        _lock: lock,
+    })
 }
 
 /// The domain key by the store's header; a new store gets both.
@@ -158,4 +170,29 @@ fn open_domain(config: &Config, dev: bool, secrets: &Secrets, entropy: &dyn Entr
 /// A directory with metadata but no header is a store whose header was lost: it must not get a new key.
 fn holds_data(data: &Path) -> bool {
     data.join("meta").exists()
+}
+
+/// Draws a new root key into a file and wraps the store under it: the old key opens nothing any more but old copies of the header.
+/// The server must be stopped. Errors: `AssembleError`, also when the file exists already.
+pub fn rotate_root(config: &Config, dev: bool, secrets: &Secrets, new_file: &Path) -> Result<(), AssembleError> {
+    let data = &config.data_dir;
+    let unusable = |error: io::Error| AssembleError::DataDir(data.clone(), error);
+    let lock = File::create(data.join("lock")).map_err(unusable)?;
+    if let Err(error) = lock.try_lock() {
+        return Err(match error {
+            TryLockError::WouldBlock => AssembleError::InUse(data.clone()),
+            TryLockError::Error(error) => unusable(error),
+        });
+    }
+    let entropy = SystemEntropy::new();
+    let path = data.join(HEADER);
+    let bytes = fs::read(&path).map_err(unusable)?;
+    let header: DomainHeader = minicbor::decode(&bytes).map_err(|_| AssembleError::Header(path.clone()))?;
+    let asked = Asked { settings: &config.root_key, dev, data_dir: data, store: &header.store, new_store: false };
+    let current = root_key::obtain(&asked, secrets, &entropy)?;
+    let new = RootKey::generate(&entropy);
+    let rewrapped = Domain::rewrap(&current, &new, &header, &entropy)?;
+    // The new key is durable before the header needs it, and the header changes whole or not at all.
+    root_key::write_new(new_file, data, &new)?;
+    files::replace(&path, &minicbor::to_vec(&rewrapped).unwrap_or_default()).map_err(unusable)
 }

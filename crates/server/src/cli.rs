@@ -1,7 +1,8 @@
 //! Flags and subcommands.
 
 use crate::{
-    assemble::assemble,
+    assemble::{assemble, rotate_root},
+    backup,
     commands::{self, AuditAction, Command, KeyAction},
     config::{Config, LogFormat, Provider},
     control,
@@ -73,6 +74,13 @@ enum Sub {
         #[command(subcommand)]
         action: KeyAction,
     },
+    /// Works on the root key.
+    Root {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        action: RootAction,
+    },
     /// Reads and proves the audit trail.
     Audit {
         #[command(flatten)]
@@ -86,6 +94,15 @@ enum Sub {
         place: Place,
         bucket: String,
         key: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum RootAction {
+    /// Draws a new root key and wraps the store under it. The server must be stopped; afterwards the configuration names the new file.
+    Rotate {
+        /// Where the new key is written; the file must not exist, and must not lie in the data directory.
+        new_file: PathBuf,
     },
 }
 
@@ -134,7 +151,33 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
             }
             Ok(())
         }
+        Sub::Keys { place, account, action: KeyAction::Restore { from, erasure_from } } => {
+            let mut config = load(&place)?;
+            // A declared key must come back from the backup, not be made anew before it.
+            config.kms.key.clear();
+            backup::prepare(&config.data_dir, &from)?;
+            let restore = Command::Keys { account, action: KeyAction::Restore { from, erasure_from } };
+            let answer = runtime()?.block_on(async {
+                // Takes the directory's lock, so no server runs meanwhile.
+                let parts = assemble(&config, place.dev, &secrets).await?;
+                Ok::<_, BoxError>(commands::run(&parts, restore).await)
+            })?;
+            print(&serde_json::to_string_pretty(&answer?)?)
+        }
+        Sub::Keys { place, account, action: KeyAction::Backup { to, erasure_to } } => {
+            // The running server writes it, from another working directory.
+            let (to, erasure_to) = (std::path::absolute(to)?, std::path::absolute(erasure_to)?);
+            command(&place, Command::Keys { account, action: KeyAction::Backup { to, erasure_to } }, &secrets)
+        }
         Sub::Keys { place, account, action } => command(&place, Command::Keys { account, action }, &secrets),
+        Sub::Root { place, action: RootAction::Rotate { new_file } } => {
+            rotate_root(&load(&place)?, place.dev, &secrets, &new_file)?;
+            println!(
+                "the store opens with {} from now on: name it in [root_key] path, and keep a copy",
+                new_file.display()
+            );
+            Ok(())
+        }
         Sub::Audit { place, action } => command(&place, Command::Audit { action }, &secrets),
         Sub::Inspect { place, bucket, key } => command(&place, Command::Inspect { bucket, key }, &secrets),
     }

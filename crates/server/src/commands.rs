@@ -1,6 +1,6 @@
 //! Commands that touch data, run by the server that holds the directory, or by the command line when none runs.
 
-use crate::assemble::Parts;
+use crate::{assemble::Parts, backup};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tresor_audit::{search, verify};
@@ -75,6 +75,19 @@ pub enum KeyAction {
     Impact {
         key: String,
     },
+    /// Writes keys, aliases and grants to a folder, and their erasure secrets to another one. The root key is not in it.
+    Backup {
+        to: std::path::PathBuf,
+        /// A folder of its own, so that destroying a key can reach every copy of its secret.
+        #[arg(long)]
+        erasure_to: std::path::PathBuf,
+    },
+    /// Adds keys of a backup that are missing; destroyed ones stay destroyed. The server must be stopped.
+    Restore {
+        from: std::path::PathBuf,
+        #[arg(long)]
+        erasure_from: std::path::PathBuf,
+    },
     /// Gives a key a name: alias/NAME.
     Alias {
         key: String,
@@ -128,6 +141,16 @@ async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Resu
         }
         KeyAction::Enable { key } => described(parts, &*set_state(parts, &find(&key).await?, KeyState::Enabled).await?),
         KeyAction::Rotate { key } => described(parts, &*ring.rotate_locally(&find(&key).await?).await.map_err(text)?),
+        KeyAction::Backup { to, erasure_to } => {
+            let done = backup::backup(&parts.data_dir, &parts.records, &to, &erasure_to).await;
+            let (rows, secrets) = done.map_err(|error| error.to_string())?;
+            Ok(json!({ "Rows": rows, "ErasureSecrets": secrets }))
+        }
+        KeyAction::Restore { from, erasure_from } => {
+            let done = backup::restore(&parts.data_dir, &parts.records, &from, &erasure_from).await;
+            let (rows, secrets) = done.map_err(|error| error.to_string())?;
+            Ok(json!({ "Rows": rows, "ErasureSecrets": secrets }))
+        }
         KeyAction::Impact { key } => {
             let found = find(&key).await?;
             let (objects, bytes) =

@@ -1,6 +1,7 @@
 //! The `tresor` binary: flags, configuration, assembly, and commands. Must never hold logic that another crate needs.
 
 mod assemble;
+mod backup;
 mod cli;
 mod commands;
 mod config;
@@ -8,6 +9,7 @@ mod control;
 mod credentials;
 mod files;
 mod machine;
+mod metrics;
 mod operations;
 mod recorder;
 mod root_key;

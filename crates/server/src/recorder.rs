@@ -1,6 +1,9 @@
 //! From events to the trail: which are recorded, how often it is synced, and what the store remembers of it.
 
-use crate::config::{Audit, DataEvents};
+use crate::{
+    config::{Audit, DataEvents},
+    metrics::Metrics,
+};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
@@ -18,6 +21,7 @@ const MAX_REFUSED: usize = 1000;
 #[derive(Debug)]
 pub struct Recorder {
     trail: Trail,
+    metrics: Metrics,
     settings: (DataEvents, Vec<String>),
     region: String,
     clock: Arc<dyn Clock>,
@@ -39,7 +43,15 @@ impl Recorder {
         let limits = TrailLimits { file_bytes: settings.file_bytes, files: settings.files };
         let trail = Trail::open(directory, seed, limits, remembered)?;
         let settings = (settings.data_events, settings.data_buckets.clone());
-        Ok(Self { trail, settings, region: region.to_owned(), clock, entropy, refused: Mutex::default() })
+        Ok(Self {
+            trail,
+            metrics: Metrics::new(),
+            settings,
+            region: region.to_owned(),
+            clock,
+            entropy,
+            refused: Mutex::default(),
+        })
     }
 
     pub fn trail(&self) -> &Trail {
@@ -60,7 +72,12 @@ impl Recorder {
         kind && (buckets.is_empty() || buckets.iter().any(|known| known == bucket))
     }
 
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     fn append(&self, event: &Event) {
+        self.metrics.recorded(event);
         if let Err(error) = self.trail.append(event) {
             tracing::error!(%error, event = event.name, request_id = event.request_id, "an audit event could not be written");
         }
@@ -121,6 +138,7 @@ impl AuditSink for Recorder {
         hex::encode(random)
     }
     fn record(&self, event: Event) {
+        self.metrics.request(&event);
         let told = event.caller.as_ref().is_some_and(|caller| caller.principal != Principal::Anonymous);
         if !told && event.error.is_some() {
             let mut refused = self.refused.lock();
@@ -174,6 +192,9 @@ impl Witness for Recorder {
             additional,
             resources: vec![("AWS::KMS::Key", key.to_string())],
             error: error.map(|error| (code(error).to_owned(), error.to_string())),
+            status: 0,
+            elapsed: Duration::ZERO,
+            sse: None,
         });
     }
 }

@@ -118,16 +118,21 @@ fn from_file(asked: &Asked<'_>, path: &Path, entropy: &dyn Entropy) -> Result<Ro
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        refuse_beside_data(asked.data_dir, path)?;
         let key = RootKey::generate(entropy);
-        let text = Zeroizing::new(hex::encode(key.expose()) + "\n");
-        create_private(path, text.as_bytes()).map_err(failed)?;
-        tracing::warn!(path = %path.display(), "made a root key; without this file nothing in the store can ever be read: keep a copy");
+        write_new(path, asked.data_dir, &key)?;
+        tracing::warn!(path = %path.display(), "made a root key; without this file nothing in the store can ever be read: keep a copy, and back the keys up with `tresor keys backup`");
         return Ok(key);
     }
     refuse_beside_data(asked.data_dir, path)?;
     let bytes = read_private(path).map_err(failed)?;
     decode(&bytes, &path.display().to_string())
+}
+
+/// Writes a key to a file that does not exist yet, outside of the data directory; durable on return. Errors: File, BesideData.
+pub fn write_new(path: &Path, data_dir: &Path, key: &RootKey) -> Result<(), RootKeyError> {
+    refuse_beside_data(data_dir, path)?;
+    let text = Zeroizing::new(hex::encode(key.expose()) + "\n");
+    create_private(path, text.as_bytes()).map_err(|error| RootKeyError::File(path.to_owned(), error))
 }
 
 fn refuse_beside_data(data_dir: &Path, path: &Path) -> Result<(), RootKeyError> {

@@ -21,8 +21,8 @@ use tokio::{
 };
 use tresor_audit::AuditSink;
 use tresor_front::{
-    AuthSettings, Authenticator, DevCa, Front, FrontSettings, Health, Listener, TlsError, TrustedProxies, serve_admin,
-    tls_from_pem,
+    AuthSettings, Authenticator, DevCa, Figures, Front, FrontSettings, Health, Listener, TlsError, TrustedProxies,
+    serve_admin, tls_from_pem,
 };
 use tresor_gateway::{Gateway, GatewaySettings};
 use tresor_kms::KeyRing;
@@ -101,7 +101,9 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
     let admin = listen(admin)?;
     let mut endpoints =
         json!({ "admin": format!("http://{}", bound(&admin)), "https": null, "ca": null, "pid": std::process::id() });
-    let probes = tokio::spawn(serve_admin(admin, Arc::clone(&health)));
+    let audit = Arc::clone(&parts.audit);
+    let figures: Figures = Arc::new(move || audit.metrics().text());
+    let probes = tokio::spawn(serve_admin(admin, Arc::clone(&health), figures));
     let mut listeners = vec![Listener { tcp: listen(http)?, tls: None }];
     endpoints["http"] = format!("http://{}", bound(&listeners[0].tcp)).into();
     if let Some(https) = https {

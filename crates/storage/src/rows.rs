@@ -22,6 +22,12 @@ pub fn seal_record<T: minicbor::Encode<()>>(key: &RecordKey, partition: Partitio
     value.into()
 }
 
+/// Checks a record without reading it. Errors: Corrupt.
+pub fn verify_record(key: &RecordKey, partition: Partition, row: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    let (record, mac) = value.split_last_chunk::<MAC>().ok_or(StoreError::Corrupt("a record is too short"))?;
+    Ok(key.verify(&partition.0, row, record, mac)?)
+}
+
 /// Checks and decodes what `seal_record` made. Errors: Corrupt.
 pub fn open_record<T: for<'b> minicbor::Decode<'b, ()>>(
     key: &RecordKey,

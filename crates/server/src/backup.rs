@@ -1,0 +1,123 @@
+//! Backups of keys: the rows of the KMS and the store's header in one file, the erasure secrets in another folder. Without the root
+//! key neither opens anything.
+
+use crate::{assemble::HEADER, files};
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+use tresor_kms::ErasureSecrets;
+use tresor_records::{KeyRecords, RawRow};
+use tresor_storage_fs::ErasureFiles;
+use zeroize::Zeroizing;
+
+/// The file of rows in a backup.
+const ROWS: &str = "keys.tresor";
+
+#[derive(minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+struct Backup {
+    #[n(0)]
+    format: u8,
+    /// `store.tresor`
+    #[cbor(n(1), with = "minicbor::bytes")]
+    header: Vec<u8>,
+    #[n(2)]
+    rows: Vec<RawRow>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("{0}: {1}")]
+    File(PathBuf, io::Error),
+    #[error("{0} is not a backup of keys")]
+    Malformed(PathBuf),
+    #[error("the backup is of another store")]
+    OtherStore,
+    #[error(transparent)]
+    Records(#[from] tresor_kms::KeyStoreError),
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
+    let path = path.to_owned();
+    |error| BackupError::File(path, error)
+}
+
+fn read(from: &Path) -> Result<Backup, BackupError> {
+    let path = from.join(ROWS);
+    let bytes = fs::read(&path).map_err(at(&path))?;
+    let backup: Backup = minicbor::decode(&bytes).map_err(|_| BackupError::Malformed(path.clone()))?;
+    if backup.format == 1 { Ok(backup) } else { Err(BackupError::Malformed(path)) }
+}
+
+/// Writes the rows to `to` and the erasure secrets to `erasure_to`; the numbers of both.
+pub async fn backup(
+    data_dir: &Path,
+    records: &KeyRecords,
+    to: &Path,
+    erasure_to: &Path,
+) -> Result<(usize, usize), BackupError> {
+    for place in [to, erasure_to] {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(place).map_err(at(place))?;
+    }
+    let header = data_dir.join(HEADER);
+    let rows = records.export().await?;
+    let count = rows.len();
+    let backup = Backup { format: 1, header: fs::read(&header).map_err(at(&header))?, rows };
+    let path = to.join(ROWS);
+    files::replace(&path, &minicbor::to_vec(&backup).unwrap_or_default()).map_err(at(&path))?;
+    Ok((count, copy_secrets(&data_dir.join("erasure"), erasure_to, &[])?))
+}
+
+/// Secrets that are missing in `to`, except those of destroyed keys.
+fn copy_secrets(from: &Path, to: &Path, destroyed: &[String]) -> Result<usize, BackupError> {
+    let (source, target) = (ErasureFiles::open(from).map_err(at(from))?, ErasureFiles::open(to).map_err(at(to))?);
+    let mut copied = 0;
+    for entry in fs::read_dir(from).map_err(at(from))? {
+        let name = entry.map_err(at(from))?.file_name().to_string_lossy().into_owned();
+        if destroyed.iter().any(|id| name.starts_with(id.as_str())) || name.contains('.') {
+            continue;
+        }
+        let secret: Option<Zeroizing<[u8; 32]>> = source.get(&name).map_err(at(from))?;
+        if let Some(secret) = secret
+            && target.get(&name).map_err(at(to))?.is_none()
+        {
+            target.put(&name, &secret).map_err(at(to))?;
+            copied += 1;
+        }
+    }
+    Ok(copied)
+}
+
+/// Gives a data directory that has no store yet the header of the backup, so that its keys open again under the same root key.
+pub fn prepare(data_dir: &Path, from: &Path) -> Result<(), BackupError> {
+    let header = data_dir.join(HEADER);
+    let backup = read(from)?;
+    match fs::read(&header) {
+        Ok(known) if known == backup.header => Ok(()),
+        Ok(_) => Err(BackupError::OtherStore),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(at(data_dir))?;
+            files::replace(&header, &backup.header).map_err(at(&header))
+        }
+        Err(error) => Err(at(&header)(error)),
+    }
+}
+
+/// Adds what is missing; keys that were destroyed stay so. The numbers of rows and secrets that came back.
+pub async fn restore(
+    data_dir: &Path,
+    records: &KeyRecords,
+    from: &Path,
+    erasure_from: &Path,
+) -> Result<(usize, usize), BackupError> {
+    let rows = records.import(&read(from)?.rows).await?;
+    let destroyed: Vec<String> = records
+        .export()
+        .await?
+        .iter()
+        .filter_map(|row| String::from_utf8_lossy(&row.key).strip_prefix("tombstone/").map(str::to_owned))
+        .collect();
+    Ok((rows, copy_secrets(erasure_from, &data_dir.join("erasure"), &destroyed)?))
+}

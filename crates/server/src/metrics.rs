@@ -1,0 +1,105 @@
+//! Figures for Prometheus, gathered where audit events pass.
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::Registry,
+};
+use std::{collections::HashSet, fmt};
+use tresor_audit::Event;
+
+/// KMS keys that have figures of their own; the rest is counted as "other".
+const MAX_KEYS: usize = 10_000;
+/// Upper bounds of request times, in seconds.
+const BOUNDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    service: &'static str,
+    operation: String,
+    status: u16,
+    sse: &'static str,
+}
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TimeLabels {
+    service: &'static str,
+    operation: String,
+}
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    key: String,
+    operation: String,
+    outcome: String,
+}
+
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<TimeLabels, Histogram>,
+    calls: Family<KeyLabels, Counter>,
+    events: Counter,
+    keys: Mutex<HashSet<String>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("tresor");
+        let requests = Family::default();
+        registry.register("requests", "Requests by operation, status and encryption", requests.clone());
+        let seconds = Family::new_with_constructor((|| Histogram::new(BOUNDS)) as fn() -> Histogram);
+        registry.register("request_seconds", "Time from a request's head to its answer's last byte", seconds.clone());
+        let calls = Family::default();
+        registry.register(
+            "kms_calls",
+            "Uses of KMS keys by outcome, S3's on a caller's behalf included",
+            calls.clone(),
+        );
+        let events = Counter::default();
+        registry.register("audit_events", "Events that the audit trail was given", events.clone());
+        Self { registry, requests, seconds, calls, events, keys: Mutex::default() }
+    }
+
+    /// Counts a request.
+    pub fn request(&self, event: &Event) {
+        let service = if event.source.starts_with("kms") { "kms" } else { "s3" };
+        let operation = event.name.clone();
+        let sse = event.sse.unwrap_or("");
+        self.requests
+            .get_or_create(&RequestLabels { service, operation: operation.clone(), status: event.status, sse })
+            .inc();
+        self.seconds.get_or_create(&TimeLabels { service, operation }).observe(event.elapsed.as_secs_f64());
+    }
+
+    /// Counts the use of a key, and that an event was recorded.
+    pub fn recorded(&self, event: &Event) {
+        self.events.inc();
+        let Some((_, arn)) = event.resources.iter().find(|(kind, _)| *kind == "AWS::KMS::Key") else { return };
+        let mut keys = self.keys.lock();
+        let known = keys.contains(arn) || (keys.len() < MAX_KEYS && keys.insert(arn.clone()));
+        drop(keys);
+        let outcome = match &event.error {
+            None => "Success",
+            Some((_, text)) if text.ends_with("is pending deletion.") => "PendingDeletion",
+            Some((code, _)) => code,
+        };
+        let key = if known { arn.clone() } else { "other".to_owned() };
+        let labels = KeyLabels { key, operation: event.name.clone(), outcome: outcome.to_owned() };
+        self.calls.get_or_create(&labels).inc();
+    }
+
+    /// In the OpenMetrics text format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(_) => String::new(),
+        }
+    }
+}
