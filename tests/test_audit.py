@@ -158,3 +158,15 @@ def test_figures_name_operations_encryption_and_keys(server):
     assert f'tresor_kms_calls_total{{key="{arn}",operation="Decrypt",outcome="PendingDeletion"}} 1' in text
     assert 'tresor_request_seconds_bucket{le="0.5",service="kms",operation="CreateKey"} 1' in text
     server.stop()
+
+
+def test_an_acknowledged_change_has_its_record_after_a_kill(server):
+    kms = server.kms()
+    for n in range(5):
+        arn = kms.create_key(Description=f"number {n}")["KeyMetadata"]["Arn"]
+        server.kill()
+        server.start()
+        kms = server.kms()
+        assert events(server, event="CreateKey", text=arn), n
+    assert server.tresor("audit", "verify")["last"] >= 5
+    server.stop()

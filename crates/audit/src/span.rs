@@ -11,6 +11,8 @@ pub trait AuditSink: Send + Sync + fmt::Debug {
     /// 32 hex digits, never the same twice.
     fn event_id(&self) -> String;
     fn record(&self, event: Event);
+    /// Makes what was recorded durable. It blocks: call it where blocking is allowed.
+    fn sync(&self) -> std::io::Result<()>;
 }
 
 /// The event of one request.
@@ -88,7 +90,20 @@ impl AuditSpan {
     }
     /// Ends the event with the answer's status.
     pub fn seal(mut self, status: u16) {
-        self.emit(status);
+        if !self.sealed {
+            self.emit(status);
+        }
+    }
+    /// Ends the event before the answer is sent, and gives what makes it durable: for changes that must not be acknowledged without
+    /// their record.
+    pub fn seal_before_answer(&mut self, status: u16) -> Arc<dyn AuditSink> {
+        if !self.sealed {
+            self.emit(status);
+        }
+        Arc::clone(&self.sink)
+    }
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     fn emit(&mut self, status: u16) {

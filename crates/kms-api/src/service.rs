@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::{fmt, sync::Arc};
 use tresor_audit::AuditSpan;
 use tresor_front::{AuthError, Head, Request, Response, ResponseBody, Service};
-use tresor_kms::{Dependents, KeyRing};
+use tresor_kms::{Dependents, KeyRing, KmsError};
 use zeroize::Zeroizing;
 
 /// The longest request, in bytes: a key policy and the rest of CreateKey fit.
@@ -99,6 +99,10 @@ fn response(status: StatusCode, body: Option<&Value>) -> Response {
     response
 }
 
+fn response_of(fault: &Fault) -> Response {
+    response(fault.status, Some(&fault.body()))
+}
+
 fn identified(mut response: Response, request_id: &str) -> Response {
     if let Ok(value) = HeaderValue::from_str(request_id) {
         response.headers_mut().insert("x-amzn-requestid", value);
@@ -122,14 +126,24 @@ impl Service for KmsService {
             Ok(body) => response(StatusCode::OK, body.as_ref()),
             Err(fault) => {
                 span.error(fault.code, fault.message.as_deref().unwrap_or_default());
-                response(fault.status, Some(&fault.body()))
+                response_of(&fault)
             }
         };
+        let sink = span.seal_before_answer(response.status().as_u16());
+        if !span.is_read_only() && response.status().is_success() {
+            let synced = tokio::task::spawn_blocking(move || sink.sync()).await;
+            if !matches!(synced, Ok(Ok(()))) {
+                // The change stands; that its record may be lost must not pass as a success.
+                tracing::error!(request_id, "the record of a change could not be made durable");
+                let fault = Fault::from(KmsError::Unavailable("its audit record could not be made durable".into()));
+                return identified(response_of(&fault), &request_id);
+            }
+        }
         identified(response, &request_id)
     }
 
     fn refuse(&self, head: &Head, why: AuthError) -> Response {
         let fault = Fault::from(why);
-        identified(response(fault.status, Some(&fault.body())), &head.request_id)
+        identified(response_of(&fault), &head.request_id)
     }
 }

@@ -137,6 +137,9 @@ impl AuditSink for Recorder {
         self.entropy.fill(&mut random);
         hex::encode(random)
     }
+    fn sync(&self) -> io::Result<()> {
+        self.trail.flush().map(drop)
+    }
     fn record(&self, event: Event) {
         self.metrics.request(&event);
         let told = event.caller.as_ref().is_some_and(|caller| caller.principal != Principal::Anonymous);
