@@ -219,6 +219,14 @@ def test_grants_allow_and_end(server, kms):
     refused("InvalidGrantIdException", kms.revoke_grant, KeyId=key, GrantId="0" * 64)
 
 
+def test_a_grant_to_an_account_delegates_to_its_policies(server, kms):
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    kms.create_grant(KeyId=key, GranteePrincipal=f"arn:aws:iam::{OTHER}:root", Operations=["Encrypt"])
+    kms.create_grant(KeyId=key, GranteePrincipal=f"arn:aws:iam::{ACCOUNT}:root", Operations=["Encrypt"])
+    server.kms("other").encrypt(KeyId=key, Plaintext=b"x")
+    denied(server.kms("bob").encrypt, KeyId=key, Plaintext=b"x")
+
+
 def test_grant_constraints_and_children(server, kms):
     key = kms.create_key()["KeyMetadata"]["Arn"]
     bob, alice = server.kms("bob"), server.kms("alice")

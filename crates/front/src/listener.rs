@@ -74,6 +74,8 @@ pub struct Front {
     /// The first answers what no other claims.
     pub services: Vec<Arc<dyn Service>>,
     pub entropy: Arc<dyn Entropy>,
+    /// Requests whose body is read before their signature is judged, at the same time: what strangers can make the server hold.
+    pub documents: Semaphore,
     pub audit: Arc<dyn AuditSink>,
     pub region: String,
 }
@@ -259,6 +261,8 @@ impl Front {
             Some(name) if name != service.signing_name() => return Err(AuthError::WrongService),
             _ => {}
         }
+        self.authenticator.knows_key(head)?;
+        let _slot = self.documents.acquire().await.map_err(|_| AuthError::BodyBroken)?;
         let read = tokio::time::timeout(HEAD_TIME, Limited::new(body, limit).collect()).await;
         let bytes = match read {
             Ok(Ok(collected)) => collected.to_bytes(),

@@ -161,7 +161,8 @@ impl KeyRing {
             return refused("because no resource-based policy allows the action for another account");
         }
         let reach = by_key.allow.map(|(_, reach)| reach);
-        let granted = by_grants && self.grants_of(&entry.record).iter().any(|grant| grants(grant, call, &entry.record));
+        let granted = by_grants
+            && self.grants_of(&entry.record).iter().any(|grant| grants(grant, call, &entry.record, own_allows));
         let by_resource = match reach {
             Some(Reach::Caller | Reach::Anyone) => true,
             Some(Reach::Account) => own_allows,
@@ -235,11 +236,12 @@ impl KeyRing {
     }
 }
 
-/// Whether a grant covers the call.
-fn grants(grant: &GrantRecord, call: &Call<'_>, key: &KeyRecord) -> bool {
+/// Whether a grant covers the call. A grant to an account delegates to the account's own policies, as a key policy does.
+fn grants(grant: &GrantRecord, call: &Call<'_>, key: &KeyRecord, own_allows: bool) -> bool {
     let caller = &call.caller.principal;
     let account_root = caller.account().map(|account| format!("arn:aws:iam::{account}:root"));
-    let is_grantee = caller.arn().as_deref() == Some(&grant.grantee) || account_root.as_deref() == Some(&grant.grantee);
+    let is_grantee = caller.arn().as_deref() == Some(&grant.grantee)
+        || (own_allows && account_root.as_deref() == Some(&grant.grantee));
     if !is_grantee || !grant.operations.iter().any(|operation| operation == call.operation) {
         return false;
     }

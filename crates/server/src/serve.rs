@@ -17,7 +17,7 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{Semaphore, watch},
 };
 use tresor_audit::AuditSink;
 use tresor_front::{
@@ -52,6 +52,8 @@ pub enum ServeError {
 
 /// Where the development CA listens when nothing else is said.
 const DEV_TLS: &str = "127.0.0.1:9443";
+/// Documents read before their signatures are judged, at the same time: at most 64 MiB.
+const MAX_DOCUMENTS: usize = 256;
 /// Connections that wait in the kernel.
 const BACKLOG: u32 = 1024;
 
@@ -155,6 +157,7 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
             Arc::new(KmsService::new(Arc::clone(&parts.keys), Arc::new(ObjectDependents(parts.store.clone())))),
         ],
         entropy: Arc::clone(&parts.entropy),
+        documents: Semaphore::new(MAX_DOCUMENTS),
         audit: Arc::clone(&parts.audit) as Arc<dyn AuditSink>,
         region: config.region.clone(),
     });

@@ -125,14 +125,28 @@ impl Authenticator {
 
     /// The service that the credential scope names, if the request is signed with Signature Version 4.
     pub(crate) fn scope_service(head: &Head) -> Option<String> {
-        let credential = match head.query.get("X-Amz-Credential") {
+        Self::scope(head)?.split('/').rev().nth(1).map(str::to_owned)
+    }
+
+    /// Whether the access key that a request names exists; nothing is proved yet.
+    pub(crate) fn knows_key(&self, head: &Head) -> Result<(), AuthError> {
+        let scope = Self::scope(head).unwrap_or_default();
+        let id = scope.rsplitn(5, '/').nth(4).unwrap_or_default();
+        match self.directory.credential(id) {
+            Some(_) => Ok(()),
+            None => Err(AuthError::UnknownAccessKey(id.to_owned())),
+        }
+    }
+
+    /// `ACCESS-KEY/DATE/REGION/SERVICE/aws4_request`
+    fn scope(head: &Head) -> Option<String> {
+        Some(match head.query.get("X-Amz-Credential") {
             Some(credential) => credential.to_owned(),
             None => {
                 let header = head.text("authorization")?.strip_prefix(v4::ALGORITHM)?;
                 header.split(',').find_map(|part| part.trim().strip_prefix("Credential=").map(str::to_owned))?
             }
-        };
-        credential.split('/').rev().nth(1).map(str::to_owned)
+        })
     }
 
     /// Who signed a request, by its head alone. Errors: `AuthError`.
