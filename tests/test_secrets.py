@@ -1,6 +1,8 @@
 """Must show 8: with logs at TRACE, no key, no plaintext and no secret is in any log, file or database."""
 
 import base64
+import pathlib
+import re
 import subprocess
 
 import pytest
@@ -124,3 +126,17 @@ def test_a_second_server_on_the_same_directory_is_refused(server):
     command += ["--tls-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0 and "in use by another tresor" in done.stderr
+
+
+def test_keys_lie_in_locked_memory_that_no_core_dump_has(server):
+    """Long-lived keys have pages of their own: locked (lo) and left out of dumps (dd). The process makes no core dump at all."""
+    proc = pathlib.Path(f"/proc/{server.process.pid}")
+    limits = proc.joinpath("limits").read_text()
+    assert re.search(r"Max core file size +0 +0 ", limits), limits
+    flags = [line.split()[1:] for line in proc.joinpath("smaps").read_text().splitlines() if line.startswith("VmFlags:")]
+    own = [found for found in flags if "dd" in found and "wr" in found and "gd" not in found]
+    assert own, "no page is left out of core dumps"
+    if "could not be locked" not in server.log.read_text():
+        assert any("lo" in found for found in own)
+        locked = re.search(r"VmLck:\s+(\d+) kB", proc.joinpath("status").read_text())
+        assert int(locked.group(1)) >= 4

@@ -99,3 +99,37 @@ def test_record():
     )
     text = b"tresor/v1/record" + len4(partition) + len4(row) + record
     assert hmac.digest(hkdf(root, b"", b"tresor/v1/record-key"), text, "sha256") == mac
+
+
+def cbor(data, at=0):
+    """One item of CBOR and where it ends: what minicbor writes, and no more."""
+    major, size, at = data[at] >> 5, data[at] & 31, at + 1
+    if size >= 24:
+        count = 1 << (size - 24)
+        size, at = int.from_bytes(data[at : at + count], "big"), at + count
+    if major in (2, 3):
+        return data[at : at + size], at + size
+    if major in (4, 5):
+        items = []
+        for _ in range(size * (major - 3)):
+            item, at = cbor(data, at)
+            items.append(item)
+        return (dict(zip(items[::2], items[1::2])) if major == 5 else items), at
+    return (None if major == 7 else size), at
+
+
+@pytest.mark.parametrize("vector", VECTORS["owned"], ids=lambda vector: vector["name"])
+def test_owned_keys(vector):
+    envelope, _ = cbor(bytes.fromhex(vector["envelope"]))
+    binding, material = bytes.fromhex(vector["binding"]), envelope.get(7)
+    assert (material.hex() if material else None) == vector["material"]
+    if material:
+        aad = (b"tresor/v1/owned-outer" if vector["outer"] else b"tresor/v1/owned") + material + binding
+    else:
+        aad = (b"tresor/v1/outer" if vector["outer"] else b"") + binding
+    wrapped = envelope[2] if vector["outer"] else envelope[1]
+    key = AESGCM(hkdf(bytes.fromhex(vector["kek"]), wrapped[:32], b"tresor/v1/wrap"))
+    assert key.decrypt(bytes(12), wrapped[32:], aad).hex() == vector["data_key"]
+    for foreign in (aad[:-1] + b"x", binding + aad):
+        with pytest.raises(InvalidTag):
+            key.decrypt(bytes(12), wrapped[32:], foreign)

@@ -158,6 +158,10 @@ pub struct Envelope {
     pub context: Vec<(String, String)>,
     #[cbor(n(6), with = "minicbor::bytes")]
     pub commitment: [u8; 32],
+    /// The material of the AWS owned key that wrapped the data key (SSE-S3) or the outer key (DSSE). Nothing stands for the key that
+    /// served every account before there were owned ones: material "1".
+    #[cbor(n(7), with = "minicbor::bytes")]
+    pub owned_material: Option<[u8; 32]>,
 }
 
 impl fmt::Debug for Envelope {
@@ -173,6 +177,25 @@ pub struct WrappedKeys {
     pub outer_wrapped: Option<Vec<u8>>,
     pub bucket_key_salt: Option<[u8; 32]>,
     pub customer: Option<CustomerCheck>,
+    pub owned_material: Option<[u8; 32]>,
+}
+
+/// Which key of an object a material of an owned key wraps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnedLayer {
+    /// The data key of SSE-S3.
+    Only,
+    /// The outer key of DSSE.
+    Outer,
+}
+
+/// Associated data of what an owned key wraps: the material, the layer and the place.
+pub fn owned_aad(material: &[u8; 32], layer: OwnedLayer, binding: &[u8; 32]) -> Vec<u8> {
+    let label: &[u8] = match layer {
+        OwnedLayer::Only => b"tresor/v1/owned",
+        OwnedLayer::Outer => b"tresor/v1/owned-outer",
+    };
+    [label, material, binding].concat()
 }
 
 impl Envelope {
@@ -192,8 +215,10 @@ impl Envelope {
         let header_hash = header.hash();
         let key = ContentKey { inner, outer, header_hash };
         let commitment = commitment(&key);
-        let WrappedKeys { wrapped, outer_wrapped, bucket_key_salt, customer } = keys;
-        Ok((key, Self { header, wrapped, outer_wrapped, bucket_key_salt, customer, context, commitment }))
+        let WrappedKeys { wrapped, outer_wrapped, bucket_key_salt, customer, owned_material } = keys;
+        let envelope =
+            Self { header, wrapped, outer_wrapped, bucket_key_salt, customer, context, commitment, owned_material };
+        Ok((key, envelope))
     }
 
     /// Checks the commitment, in constant time, before any chunk is opened: one ciphertext opens under one key only.

@@ -13,7 +13,7 @@ mod record;
 mod seal;
 
 pub use chunk::{PartParams, SealedPart};
-pub use envelope::{Binding, CustomerCheck, Envelope, Header, SseMode, WrappedKeys};
+pub use envelope::{Binding, CustomerCheck, Envelope, Header, OwnedLayer, SseMode, WrappedKeys, owned_aad};
 pub use etag::IndexKey;
 pub use key::{ContentKey, CustomerKey, DataKey};
 pub use open::{CipherSource, CipherStream, OpenError, PlainBody, open};

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::{fs, io, ops::Range, path::PathBuf};
 use tresor_digest::Digests;
 use tresor_envelope::{
-    Binding, BodyError, CipherSource, CipherStream, DataKey, Envelope, Header, IndexKey, PartParams, PlainSource,
-    RecordKey, SealedPart, SseMode, WrappedKeys, open, seal, unwrap, wrap,
+    Binding, BodyError, CipherSource, CipherStream, DataKey, Envelope, Header, IndexKey, OwnedLayer, PartParams,
+    PlainSource, RecordKey, SealedPart, SseMode, WrappedKeys, open, owned_aad, seal, unwrap, wrap,
 };
 use tresor_model::{BucketId, Entropy, WriteId};
 
@@ -21,6 +21,7 @@ struct Vectors {
     wrap: WrapVector,
     etag: EtagVector,
     record: RecordVector,
+    owned: Vec<OwnedVector>,
     bodies: Vec<BodyVector>,
 }
 
@@ -55,6 +56,20 @@ struct RecordVector {
     row: String,
     record: String,
     mac: String,
+}
+
+/// An envelope as it lies in a row, and the key that opens what its owned key wrapped.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct OwnedVector {
+    name: String,
+    /// CBOR.
+    envelope: String,
+    binding: String,
+    /// Nothing for what was written before there were owned keys.
+    material: Option<String>,
+    kek: String,
+    outer: bool,
+    data_key: String,
 }
 
 /// A sealed part: its plaintext is `length` bytes, byte n being 7n mod 256.
@@ -226,7 +241,44 @@ async fn make() -> Vectors {
             record: hex::encode(b"\x01record"),
             mac: hex::encode(RecordKey::derive(&[9; 32]).mac(&[1; 16], b"o/key", b"\x01record")),
         },
+        owned: vec![
+            owned("SSE-S3", SseMode::S3, Some([0x53; 32])),
+            owned("DSSE", SseMode::Dsse, Some([0x53; 32])),
+            owned("SSE-S3 before owned keys", SseMode::S3, None),
+            owned("DSSE before owned keys", SseMode::Dsse, None),
+        ],
         bodies,
+    }
+}
+
+fn owned(name: &str, mode: SseMode, material: Option<[u8; 32]>) -> OwnedVector {
+    let (kek, binding, outer) = ([0x51; 32], [0x52; 32], mode == SseMode::Dsse);
+    let layer = if outer { OwnedLayer::Outer } else { OwnedLayer::Only };
+    let aad = match &material {
+        Some(id) => owned_aad(id, layer, &binding),
+        None if outer => [&b"tresor/v1/outer"[..], &binding].concat(),
+        None => binding.to_vec(),
+    };
+    let secret = if outer { [0x22; 32] } else { [0x11; 32] };
+    let sealed = wrap(&kek, &Constant, &aad, &secret);
+    let keys = WrappedKeys {
+        wrapped: if outer { b"by KMS".to_vec() } else { sealed.clone() },
+        outer_wrapped: outer.then_some(sealed),
+        owned_material: material,
+        ..WrappedKeys::default()
+    };
+    let arn = if outer { ARN } else { "" };
+    let second = outer.then(|| DataKey::from_bytes([0x22; 32]));
+    let header = Header::new(mode, arn);
+    let (_, envelope) = Envelope::assemble(header, DataKey::from_bytes([0x11; 32]), second, keys, Vec::new()).unwrap();
+    OwnedVector {
+        name: name.into(),
+        envelope: hex::encode(minicbor::to_vec(&envelope).unwrap()),
+        binding: hex::encode(binding),
+        material: material.map(hex::encode),
+        kek: hex::encode(kek),
+        outer,
+        data_key: hex::encode(secret),
     }
 }
 
@@ -275,6 +327,10 @@ async fn the_vectors_are_what_this_code_writes_and_reads() {
     for vector in &stored.bodies {
         let expected = vector.opens.then(|| plain(vector.length));
         assert!(opened(vector).await == expected, "{}", vector.name);
+    }
+    for vector in &stored.owned {
+        let envelope: Envelope = minicbor::decode(&hex::decode(&vector.envelope).unwrap()).unwrap();
+        assert_eq!(envelope.owned_material.map(hex::encode), vector.material, "{}", vector.name);
     }
     let wrapped = hex::decode(&stored.wrap.wrapped).unwrap();
     assert_eq!(unwrap(&bytes(&stored.wrap.kek), b"here", &wrapped).unwrap().as_slice(), [6; 32]);

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::{collections::HashMap, fmt, sync::Arc};
 use tresor_envelope::{hkdf, unwrap, wrap};
+use tresor_memory::{Locked, LockedKey};
 use tresor_model::{Entropy, Timestamp};
 use zeroize::Zeroizing;
 
@@ -69,11 +70,11 @@ pub trait KeyBackend: Send + Sync + fmt::Debug {
     async fn work(&self, key: &KeyRecord, work: KeyWork<'_>) -> Result<KeyOutput, KmsError>;
 }
 
-type Opened = Arc<Zeroizing<Vec<u8>>>;
+type Opened = Arc<Locked>;
 
 /// Material kept by Tresor itself: wrapped under HKDF(the domain's KMS key, an erasure secret).
 pub struct SoftwareKeys {
-    wrapping: Zeroizing<[u8; 32]>,
+    wrapping: LockedKey,
     erasure: Arc<dyn ErasureSecrets>,
     entropy: Arc<dyn Entropy>,
     /// By key id, then material id.
@@ -96,7 +97,7 @@ impl SoftwareKeys {
 
     fn kek(&self, key_id: &str, secret: &[u8; 32]) -> Zeroizing<[u8; 32]> {
         let mut kek = Zeroizing::new([0; 32]);
-        hkdf(&self.wrapping[..], secret, &[b"tresor/v1/kms-material", key_id.as_bytes()], &mut kek[..]);
+        hkdf(self.wrapping.expose(), secret, &[b"tresor/v1/kms-material", key_id.as_bytes()], &mut kek[..]);
         kek
     }
 
@@ -125,7 +126,7 @@ impl SoftwareKeys {
             .ok_or_else(|| unavailable("its erasure secret is gone"))?;
         let plain = unwrap(&self.kek(&key.id, &secret), id.as_bytes(), &stored.wrapped)
             .map_err(|_| unavailable("its material does not authenticate"))?;
-        let bytes = Arc::new(plain);
+        let bytes = Arc::new(Locked::new(&plain));
         let mut opened = self.opened.lock();
         if opened.len() >= MAX_OPENED {
             opened.clear();
@@ -141,8 +142,8 @@ impl SoftwareKeys {
 }
 
 /// 32 bytes: what symmetric encryption needs.
-fn symmetric(material: &[u8]) -> Result<&[u8; 32], KmsError> {
-    material.try_into().map_err(|_| KmsError::Unavailable("symmetric material is malformed".into()))
+fn symmetric(material: &Locked) -> Result<&[u8; 32], KmsError> {
+    material.array().ok_or_else(|| KmsError::Unavailable("symmetric material is malformed".into()))
 }
 
 #[async_trait]
@@ -164,7 +165,7 @@ impl KeyBackend for SoftwareKeys {
     fn imported_id(&self, key_id: &str, material: &[u8]) -> String {
         let mut id = [0; 32];
         let info: [&[u8]; 3] = [b"tresor/v1/kms-imported-id", key_id.as_bytes(), material];
-        hkdf(&self.wrapping[..], &[], &info, &mut id);
+        hkdf(self.wrapping.expose(), &[], &info, &mut id);
         hex::encode(id)
     }
 
@@ -182,7 +183,8 @@ impl KeyBackend for SoftwareKeys {
     }
 
     async fn encrypt(&self, key: &KeyRecord, aad: &[u8], secret: &[u8]) -> Result<Vec<u8>, KmsError> {
-        Ok(wrap(symmetric(&self.current(key)?)?, &*self.entropy, aad, secret))
+        let material = self.current(key)?;
+        Ok(wrap(symmetric(&material)?, &*self.entropy, aad, secret))
     }
 
     async fn decrypt(
@@ -197,35 +199,36 @@ impl KeyBackend for SoftwareKeys {
     }
 
     async fn work(&self, key: &KeyRecord, work: KeyWork<'_>) -> Result<KeyOutput, KmsError> {
-        let material = self.current(key)?;
+        let opened = self.current(key)?;
+        let material = opened.expose();
         let public = |public| KeyOutput { public, ..KeyOutput::default() };
         let secret = |secret| KeyOutput { secret, ..KeyOutput::default() };
         Ok(match work {
-            KeyWork::PublicKey => public(crypto::public_key(key.spec, &material)?),
+            KeyWork::PublicKey => public(crypto::public_key(key.spec, material)?),
             KeyWork::Sign { algorithm, message, is_digest } => {
-                public(crypto::sign(key.spec, &material, algorithm, message, is_digest)?)
+                public(crypto::sign(key.spec, material, algorithm, message, is_digest)?)
             }
             KeyWork::Verify { algorithm, message, is_digest, signature } => {
-                crypto::verify(key.spec, &material, algorithm, message, is_digest, signature)?;
+                crypto::verify(key.spec, material, algorithm, message, is_digest, signature)?;
                 KeyOutput::default()
             }
-            KeyWork::Mac { message } => public(crypto::mac(key.spec, &material, message)),
+            KeyWork::Mac { message } => public(crypto::mac(key.spec, material, message)),
             KeyWork::VerifyMac { message, mac } => {
-                crypto::verify_mac(key.spec, &material, message, mac)?;
+                crypto::verify_mac(key.spec, material, message, mac)?;
                 KeyOutput::default()
             }
             KeyWork::RsaEncrypt { algorithm, plaintext } => {
-                public(crypto::rsa_encrypt(&material, algorithm, plaintext)?)
+                public(crypto::rsa_encrypt(material, algorithm, plaintext)?)
             }
             KeyWork::RsaDecrypt { algorithm, ciphertext } => {
-                secret(crypto::rsa_decrypt(&material, algorithm, ciphertext)?)
+                secret(crypto::rsa_decrypt(material, algorithm, ciphertext)?)
             }
-            KeyWork::DeriveSharedSecret { peer } => secret(crypto::derive_shared_secret(key.spec, &material, peer)?),
+            KeyWork::DeriveSharedSecret { peer } => secret(crypto::derive_shared_secret(key.spec, material, peer)?),
             KeyWork::Encapsulate => {
-                let (public, secret) = crypto::encapsulate(key.spec, &material)?;
+                let (public, secret) = crypto::encapsulate(key.spec, material)?;
                 KeyOutput { public, secret }
             }
-            KeyWork::Decapsulate { ciphertext } => secret(crypto::decapsulate(key.spec, &material, ciphertext)?),
+            KeyWork::Decapsulate { ciphertext } => secret(crypto::decapsulate(key.spec, material, ciphertext)?),
         })
     }
 }

@@ -2,8 +2,8 @@
 
 use parking_lot::Mutex;
 use std::{collections::HashMap, fmt, sync::Arc};
+use tresor_memory::LockedKey;
 use tresor_model::Timestamp;
-use zeroize::Zeroizing;
 
 /// How long a bucket key serves, in milliseconds.
 const LIFETIME_MS: u64 = 5 * 60 * 1000;
@@ -12,13 +12,13 @@ const MAX_CACHED: usize = 10_000;
 
 /// A key that stands between a KMS key and the objects of a bucket.
 pub(crate) struct BucketKey {
-    pub bytes: Zeroizing<[u8; 32]>,
+    pub bytes: LockedKey,
     pub wrapped: Vec<u8>,
     until: Timestamp,
 }
 
 impl BucketKey {
-    pub(crate) fn new(bytes: Zeroizing<[u8; 32]>, wrapped: Vec<u8>, now: Timestamp) -> Self {
+    pub(crate) fn new(bytes: LockedKey, wrapped: Vec<u8>, now: Timestamp) -> Self {
         Self { bytes, wrapped, until: now.plus_millis(LIFETIME_MS) }
     }
 }

@@ -3,30 +3,30 @@
 use std::fmt;
 use subtle::ConstantTimeEq;
 use tresor_envelope::{RecordKey, hkdf, unwrap, wrap};
+use tresor_memory::LockedKey;
 use tresor_model::Entropy;
-use zeroize::{ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 /// The key that a provider gives: 32 bytes that never lie in clear beside the data.
-#[derive(zeroize::Zeroize, ZeroizeOnDrop)]
-pub struct RootKey([u8; 32]);
+pub struct RootKey(LockedKey);
 
 impl RootKey {
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(LockedKey::new(&Zeroizing::new(bytes)))
     }
     pub fn generate(entropy: &dyn Entropy) -> Self {
-        let mut bytes = [0; 32];
-        entropy.fill(&mut bytes);
-        Self(bytes)
+        let mut bytes = Zeroizing::new([0; 32]);
+        entropy.fill(&mut bytes[..]);
+        Self(LockedKey::new(&bytes))
     }
     /// For writing the root key file, and for nothing else.
     pub fn expose(&self) -> &[u8; 32] {
-        &self.0
+        self.0.expose()
     }
     /// An HKDF output that tells a wrong root key at once and helps nobody to guess the right one.
     fn check(&self, store: &[u8; 16]) -> [u8; 32] {
         let mut check = [0; 32];
-        hkdf(&self.0, store, &[b"tresor/v1/root-check"], &mut check);
+        hkdf(self.expose(), store, &[b"tresor/v1/root-check"], &mut check);
         check
     }
 }
@@ -55,7 +55,7 @@ pub struct DomainHeader {
 }
 
 /// The opened domain key.
-pub struct Domain(Zeroizing<[u8; 32]>);
+pub struct Domain(LockedKey);
 
 impl fmt::Debug for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,8 +70,8 @@ impl Domain {
     pub fn create(root: &RootKey, store: [u8; 16], entropy: &dyn Entropy) -> (Self, DomainHeader) {
         let mut key = Zeroizing::new([0; 32]);
         entropy.fill(&mut key[..]);
-        let wrapped = wrap(&root.0, entropy, &[LABEL, &store].concat(), &key[..]);
-        (Self(key), DomainHeader { store, check: root.check(&store), wrapped })
+        let wrapped = wrap(root.expose(), entropy, &[LABEL, &store].concat(), &key[..]);
+        (Self(LockedKey::new(&key)), DomainHeader { store, check: root.check(&store), wrapped })
     }
 
     /// Errors: WrongRootKey.
@@ -79,10 +79,9 @@ impl Domain {
         if !bool::from(root.check(&header.store).ct_eq(&header.check)) {
             return Err(WrongRootKey);
         }
-        let opened = unwrap(&root.0, &[LABEL, &header.store].concat(), &header.wrapped).map_err(|_| WrongRootKey)?;
-        let mut key = Zeroizing::new([0; 32]);
-        key.copy_from_slice(opened.get(..32).ok_or(WrongRootKey)?);
-        Ok(Self(key))
+        let opened =
+            unwrap(root.expose(), &[LABEL, &header.store].concat(), &header.wrapped).map_err(|_| WrongRootKey)?;
+        Ok(Self(LockedKey::new(opened.as_slice().try_into().map_err(|_| WrongRootKey)?)))
     }
 
     /// The same domain key under a new root key. Nothing else of the store changes. Errors: WrongRootKey for the current one.
@@ -93,14 +92,17 @@ impl Domain {
         entropy: &dyn Entropy,
     ) -> Result<DomainHeader, WrongRootKey> {
         let domain = Self::open(current, header)?;
-        let wrapped = wrap(&new.0, entropy, &[LABEL, &header.store].concat(), &domain.0[..]);
+        let wrapped = wrap(new.expose(), entropy, &[LABEL, &header.store].concat(), domain.0.expose());
         Ok(DomainHeader { store: header.store, check: new.check(&header.store), wrapped })
     }
 
     fn derived(&self, label: &[u8]) -> Zeroizing<[u8; 32]> {
         let mut out = Zeroizing::new([0; 32]);
-        hkdf(&self.0[..], &[], &[label], &mut out[..]);
+        hkdf(self.0.expose(), &[], &[label], &mut out[..]);
         out
+    }
+    fn locked(&self, label: &[u8]) -> LockedKey {
+        LockedKey::new(&self.derived(label))
     }
     /// Authenticates metadata records.
     pub fn record_key(&self) -> RecordKey {
@@ -110,21 +112,26 @@ impl Domain {
     pub fn index_root(&self) -> Zeroizing<[u8; 32]> {
         self.derived(b"tresor/v1/domain/index")
     }
-    pub(crate) fn customer_secret(&self) -> Zeroizing<[u8; 32]> {
-        self.derived(b"tresor/v1/domain/sse-c")
+    pub(crate) fn customer_secret(&self) -> LockedKey {
+        self.locked(b"tresor/v1/domain/sse-c")
     }
-    pub(crate) fn s3_managed(&self) -> Zeroizing<[u8; 32]> {
-        self.derived(b"tresor/v1/domain/sse-s3")
+    /// What wrapped for every account before there were owned keys; it only opens.
+    pub(crate) fn s3_managed(&self) -> LockedKey {
+        self.locked(b"tresor/v1/domain/sse-s3")
     }
     /// Makes the key that signs digests of the audit trail.
     pub fn audit_seed(&self) -> Zeroizing<[u8; 32]> {
         self.derived(b"tresor/v1/domain/audit")
     }
-    pub(crate) fn tokens(&self) -> Zeroizing<[u8; 32]> {
-        self.derived(b"tresor/v1/domain/kms-tokens")
+    pub(crate) fn tokens(&self) -> LockedKey {
+        self.locked(b"tresor/v1/domain/kms-tokens")
     }
-    pub(crate) fn kms(&self) -> Zeroizing<[u8; 32]> {
-        self.derived(b"tresor/v1/domain/kms")
+    pub(crate) fn kms(&self) -> LockedKey {
+        self.locked(b"tresor/v1/domain/kms")
+    }
+    /// Wraps the materials of AWS owned keys.
+    pub(crate) fn owned(&self) -> LockedKey {
+        self.locked(b"tresor/v1/domain/kms-owned")
     }
 }
 
@@ -147,7 +154,7 @@ pub(crate) mod tests {
         let entropy = Counting::default();
         let root = RootKey::generate(&entropy);
         let (domain, header) = Domain::create(&root, [1; 16], &entropy);
-        assert_eq!(Domain::open(&root, &header).unwrap().0, domain.0);
+        assert_eq!(Domain::open(&root, &header).unwrap().0.expose(), domain.0.expose());
         assert_eq!(Domain::open(&RootKey::generate(&entropy), &header).unwrap_err(), WrongRootKey);
         let moved = DomainHeader { store: [2; 16], ..header };
         assert_eq!(Domain::open(&root, &moved).unwrap_err(), WrongRootKey);

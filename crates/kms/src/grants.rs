@@ -59,7 +59,7 @@ impl KeyRing {
     }
     fn token_mac(&self, text: &[u8]) -> [u8; 16] {
         let mut mac = [0; 16];
-        hkdf(&self.tokens[..], &[], &[b"tresor/v1/grant-token", text], &mut mac);
+        hkdf(self.tokens.expose(), &[], &[b"tresor/v1/grant-token", text], &mut mac);
         mac
     }
     /// The grant of a token. Errors: InvalidGrantToken.

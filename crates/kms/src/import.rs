@@ -97,13 +97,13 @@ impl KeyRing {
         let valid_to = self.clock.now().plus_millis(DAY_MS);
         let token = Token { algorithm: algorithm.to_owned(), valid_to, spec, private_key: private_key.to_vec() };
         let plain = Zeroizing::new(minicbor::to_vec(&token).unwrap_or_default());
-        let token = wrap(&self.tokens, &*self.entropy, found.arn.as_str().as_bytes(), &plain);
+        let token = wrap(self.tokens.expose(), &*self.entropy, found.arn.as_str().as_bytes(), &plain);
         Ok(ImportParameters { found, token, public_key, valid_to })
     }
 
     fn unwrap_import(&self, found: &Found, import: &Import<'_>) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         let invalid = || KmsError::InvalidImportToken;
-        let plain = unwrap(&self.tokens, found.arn.as_str().as_bytes(), import.token).map_err(|_| invalid())?;
+        let plain = unwrap(self.tokens.expose(), found.arn.as_str().as_bytes(), import.token).map_err(|_| invalid())?;
         let token: Token = minicbor::decode(&plain).map_err(|_| invalid())?;
         if token.valid_to <= self.clock.now() {
             return Err(KmsError::ExpiredImportToken);

@@ -4,9 +4,10 @@ use crate::{access::Call, bucket_keys::BucketKey, context::canonical, error::Kms
 use std::{fmt, sync::Arc};
 use subtle::ConstantTimeEq;
 use tresor_envelope::{
-    Binding, ContentKey, CustomerCheck, CustomerKey, DataKey, Envelope, EnvelopeError, Header, SseMode, WrappedKeys,
-    hkdf, unwrap, wrap,
+    Binding, ContentKey, CustomerCheck, CustomerKey, DataKey, Envelope, EnvelopeError, Header, OwnedLayer, SseMode,
+    WrappedKeys, hkdf, unwrap, wrap,
 };
+use tresor_memory::LockedKey;
 use tresor_model::{AccountId, Caller, KeyArn};
 use zeroize::Zeroizing;
 
@@ -56,12 +57,10 @@ pub struct Issued {
     pub material_id: String,
 }
 
-/// The key that wraps the data keys of SSE-S3 and DSSE's outer layer, as rows name it.
-const S3_MANAGED_ID: &str = "s3-managed";
-const S3_MANAGED_MATERIAL: &str = "1";
 /// S3's own pair of the encryption context.
 const ARN_CONTEXT: &str = "aws:s3:arn";
 const CIPHERTEXT_VERSION: u8 = 1;
+/// DSSE's outer key under what served before there were owned keys.
 const OUTER_LABEL: &[u8] = b"tresor/v1/outer";
 
 impl From<EnvelopeError> for KmsError {
@@ -84,9 +83,11 @@ impl KeyRing {
             KeySource::S3Managed => {
                 let header = Header::new(SseMode::S3, "");
                 let inner = DataKey::generate(entropy);
-                let wrapped = wrap(&self.s3_managed, entropy, &binding.digest(&header), inner.expose());
-                let keys = WrappedKeys { wrapped, ..WrappedKeys::default() };
-                issued(Envelope::assemble(header, inner, None, keys, Vec::new())?, S3_MANAGED_ID, S3_MANAGED_MATERIAL)
+                let owned = self.owned_material(place.owner).await?;
+                let wrapped = owned.wrap(entropy, OwnedLayer::Only, &binding.digest(&header), inner.expose());
+                let keys = WrappedKeys { wrapped, owned_material: Some(owned.id), ..WrappedKeys::default() };
+                let envelope = Envelope::assemble(header, inner, None, keys, Vec::new())?;
+                issued(envelope, &owned.key_id, &hex::encode(owned.id))
             }
             KeySource::Customer(customer) => {
                 let header = Header::new(SseMode::Customer, "");
@@ -115,7 +116,7 @@ impl KeyRing {
                 let bucket_key = self.bucket_key(caller, &key, &arn, &context, binding, place).await?;
                 let mut salt = [0; 32];
                 entropy.fill(&mut salt);
-                let inner = object_key(&bucket_key.bytes, &salt, &binding.digest(&header));
+                let inner = object_key(bucket_key.bytes.expose(), &salt, &binding.digest(&header));
                 let keys = WrappedKeys {
                     wrapped: bucket_key.wrapped.clone(),
                     bucket_key_salt: Some(salt),
@@ -131,8 +132,10 @@ impl KeyRing {
                 let full = with_arn(&context, &place.object_arn);
                 let digest = binding.digest(&header);
                 let wrapped = self.encrypt(&key, &full, &digest, inner.expose()).await?;
-                let outer_wrapped = wrap(&self.s3_managed, entropy, &[OUTER_LABEL, &digest].concat(), outer.expose());
-                let keys = WrappedKeys { wrapped, outer_wrapped: Some(outer_wrapped), ..WrappedKeys::default() };
+                let owned = self.owned_material(place.owner).await?;
+                let outer_wrapped = Some(owned.wrap(entropy, OwnedLayer::Outer, &digest, outer.expose()));
+                let owned_material = Some(owned.id);
+                let keys = WrappedKeys { wrapped, outer_wrapped, owned_material, ..WrappedKeys::default() };
                 let material = current(&key);
                 issued(Envelope::assemble(header, inner, Some(outer), keys, context)?, &key.id, &material)
             }
@@ -152,7 +155,7 @@ impl KeyRing {
         let digest = binding.digest(&envelope.header);
         match envelope.header.mode {
             SseMode::S3 => {
-                let inner = data_key(&unwrap(&self.s3_managed, &digest, &envelope.wrapped)?)?;
+                let inner = data_key(&self.unwrap_owned(envelope, OwnedLayer::Only, &digest, &envelope.wrapped)?)?;
                 Ok(envelope.unlock(inner, None)?)
             }
             SseMode::Customer => {
@@ -197,12 +200,12 @@ impl KeyRing {
                             &place.bucket_arn,
                             &material,
                         );
-                        let mut bytes = Zeroizing::new([0; 32]);
-                        bytes.copy_from_slice(plain.get(..32).ok_or(KmsError::InvalidCiphertext)?);
+                        let bytes = plain.as_slice().try_into().map_err(|_| KmsError::InvalidCiphertext)?;
+                        let bytes = LockedKey::new(bytes);
                         self.bucket_keys.put(slot, BucketKey::new(bytes, envelope.wrapped.clone(), now), now)
                     }
                 };
-                Ok(envelope.unlock(object_key(&bucket_key.bytes, &salt, &digest), None)?)
+                Ok(envelope.unlock(object_key(bucket_key.bytes.expose(), &salt, &digest), None)?)
             }
             SseMode::Dsse => {
                 let key =
@@ -210,8 +213,25 @@ impl KeyRing {
                 let full = with_arn(&envelope.context, &place.object_arn);
                 let inner = data_key(&self.decrypt(&key, &full, &digest, &envelope.wrapped).await?)?;
                 let outer = envelope.outer_wrapped.as_ref().ok_or(KmsError::InvalidCiphertext)?;
-                let outer = data_key(&unwrap(&self.s3_managed, &[OUTER_LABEL, &digest].concat(), outer)?)?;
+                let outer = data_key(&self.unwrap_owned(envelope, OwnedLayer::Outer, &digest, outer)?)?;
                 Ok(envelope.unlock(inner, Some(outer))?)
+            }
+        }
+    }
+
+    /// Opens what an owned key wrapped, or what was wrapped before there were owned keys. Errors: InvalidCiphertext.
+    pub(crate) fn unwrap_owned(
+        &self,
+        envelope: &Envelope,
+        layer: OwnedLayer,
+        binding: &[u8; 32],
+        wrapped: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        match (&envelope.owned_material, layer) {
+            (Some(id), _) => self.owned.material(id)?.unwrap(layer, binding, wrapped),
+            (None, OwnedLayer::Only) => Ok(unwrap(self.s3_managed.expose(), binding, wrapped)?),
+            (None, OwnedLayer::Outer) => {
+                Ok(unwrap(self.s3_managed.expose(), &[OUTER_LABEL, binding].concat(), wrapped)?)
             }
         }
     }
@@ -318,13 +338,13 @@ impl KeyRing {
         self.entropy.fill(&mut bytes[..]);
         let wrapped = self.encrypt(key, &full, bucket, &bytes[..]).await?;
         self.witness_bucket_key(caller, "GenerateDataKey", arn, context, &place.bucket_arn, &material);
-        Ok(self.bucket_keys.put(slot, BucketKey::new(bytes, wrapped, now), now))
+        Ok(self.bucket_keys.put(slot, BucketKey::new(LockedKey::new(&bytes), wrapped, now), now))
     }
 
     fn customer_kek(&self, customer: &CustomerKey, salt: &[u8; 32]) -> Zeroizing<[u8; 32]> {
         let mut ikm = Zeroizing::new([0; 64]);
         ikm[..32].copy_from_slice(customer.expose());
-        ikm[32..].copy_from_slice(&self.customer_secret[..]);
+        ikm[32..].copy_from_slice(self.customer_secret.expose());
         let mut kek = Zeroizing::new([0; 32]);
         hkdf(&ikm[..], salt, &[b"tresor/v1/sse-c-kek"], &mut kek[..]);
         kek
@@ -333,7 +353,7 @@ impl KeyRing {
     /// Keyed by a server-held secret: a stolen disk does not test guessed keys.
     fn customer_check(&self, customer: &CustomerKey, salt: &[u8; 32]) -> [u8; 32] {
         let mut check = [0; 32];
-        hkdf(&self.customer_secret[..], salt, &[b"tresor/v1/sse-c-check", customer.expose()], &mut check);
+        hkdf(self.customer_secret.expose(), salt, &[b"tresor/v1/sse-c-check", customer.expose()], &mut check);
         check
     }
 }
@@ -517,6 +537,65 @@ mod tests {
             foreign.context.push(("x".into(), "y".into()));
             let kms = !issued.envelope.header.key_arn.is_empty();
             assert_eq!(open(&foreign, &here).await, !kms, "{what} with another context");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_owned_key_serves_one_account_rotates_yearly_and_cannot_be_named() {
+        let (ring, clock) = ring().await;
+        let caller = caller();
+        let (account, other): (AccountId, AccountId) =
+            (caller.account().unwrap().clone(), "444455556666".parse().unwrap());
+        let issue = async |account: &AccountId| {
+            ring.issue(&caller, KeySource::S3Managed, &binding("k"), &place(account)).await.unwrap()
+        };
+        let (first, second, foreign) = (issue(&account).await, issue(&account).await, issue(&other).await);
+        assert_eq!((&first.key_id, &first.material_id), (&second.key_id, &second.material_id));
+        assert_ne!(first.key_id, foreign.key_id);
+        assert_eq!(first.envelope.owned_material.map(hex::encode), Some(first.material_id.clone()));
+        for name in [first.key_id.clone(), format!("arn:aws:kms:us-east-1:{account}:key/{}", first.key_id)] {
+            assert!(matches!(ring.locate(&caller, &name), Err(KmsError::NotFound(_))));
+        }
+        assert!(ring.list(&account).is_empty());
+        clock.0.store(364 * 24 * 60 * 60 * 1000, Ordering::Relaxed);
+        ring.tend().await.unwrap();
+        assert_eq!(issue(&account).await.material_id, first.material_id);
+        clock.0.store(366 * 24 * 60 * 60 * 1000, Ordering::Relaxed);
+        ring.tend().await.unwrap();
+        let rotated = issue(&account).await;
+        assert_ne!(rotated.material_id, first.material_id);
+        assert_eq!(rotated.key_id, first.key_id);
+        for issued in [&first, &rotated, &foreign] {
+            ring.recover(&caller, &issued.envelope, &binding("k"), &place(&account), None).await.unwrap();
+        }
+        let mut relabelled = first.envelope.clone();
+        relabelled.owned_material = rotated.envelope.owned_material;
+        assert!(ring.recover(&caller, &relabelled, &binding("k"), &place(&account), None).await.is_err());
+    }
+
+    /// Stores that were written before: the data key lies under one secret of the whole store, and no material is named.
+    #[tokio::test]
+    async fn envelopes_of_the_time_before_owned_keys_open() {
+        let (ring, _) = ring().await;
+        let caller = caller();
+        let account = caller.account().unwrap();
+        let arn = new_key(&ring, &caller).await.arn;
+        let here = binding("k");
+        for source in [KeySource::S3Managed, KeySource::Dsse { key: arn, context: Vec::new() }] {
+            let Issued { mut envelope, .. } = ring.issue(&caller, source, &here, &place(account)).await.unwrap();
+            let digest = here.digest(&envelope.header);
+            let (layer, wrapped) = match &envelope.outer_wrapped {
+                Some(outer) => (OwnedLayer::Outer, outer.clone()),
+                None => (OwnedLayer::Only, envelope.wrapped.clone()),
+            };
+            let secret = ring.unwrap_owned(&envelope, layer, &digest, &wrapped).unwrap();
+            let before = |aad: &[u8]| wrap(ring.s3_managed.expose(), &*ring.entropy, aad, &secret);
+            match layer {
+                OwnedLayer::Only => envelope.wrapped = before(&digest),
+                OwnedLayer::Outer => envelope.outer_wrapped = Some(before(&[OUTER_LABEL, &digest].concat())),
+            }
+            envelope.owned_material = None;
+            ring.recover(&caller, &envelope, &here, &place(account), None).await.unwrap();
         }
     }
 

@@ -14,6 +14,7 @@ mod import;
 mod issue;
 mod key;
 mod lifecycle;
+mod owned;
 mod ring;
 mod rotation;
 mod spec;
@@ -30,6 +31,7 @@ pub use issue::{Issued, KeySource, ObjectPlace};
 pub use key::{
     AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, LastUse, Material, Origin, Rotation, RotationType,
 };
+pub use owned::{OwnedKeyRecord, OwnedMaterialRecord};
 pub use ring::{Found, KeyRing, KeyRingParts, NewKey};
 pub use spec::{KeySpec, KeyUsage};
 pub use traits::{Change, Dependents, ErasureSecrets, Identities, Kept, KeyStore, KeyStoreError, MAX_CHANGES, Witness};

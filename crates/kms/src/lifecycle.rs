@@ -273,6 +273,7 @@ impl KeyRing {
                 self.rotate_by_itself(&key).await?;
             }
         }
+        self.rotate_owned(now).await?;
         Ok(destroyed)
     }
 

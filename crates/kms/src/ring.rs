@@ -7,6 +7,7 @@ use crate::{
     domain::Domain,
     error::KmsError,
     key::{AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, LastUse, Origin, Rotation},
+    owned::OwnedKeys,
     spec::{KeySpec, KeyUsage},
     traits::{Change, Identities, KeyStore, Witness},
 };
@@ -16,9 +17,9 @@ use std::{
     fmt,
     sync::Arc,
 };
+use tresor_memory::LockedKey;
 use tresor_model::{AccountId, Caller, Clock, Entropy, KeyArn, Timestamp};
 use tresor_policy::Policy;
-use zeroize::Zeroizing;
 
 /// Keys of one account: AWS's quota is 100,000.
 const MAX_KEYS: usize = 100_000;
@@ -58,10 +59,12 @@ pub struct KeyRing {
     pub(crate) witness: Arc<dyn Witness>,
     pub(crate) bucket_keys: BucketKeys,
     pub(crate) last_uses: Mutex<HashMap<KeyName, LastUse>>,
-    pub(crate) s3_managed: Zeroizing<[u8; 32]>,
-    pub(crate) customer_secret: Zeroizing<[u8; 32]>,
+    pub(crate) owned: OwnedKeys,
+    /// Opens what was written before there were owned keys.
+    pub(crate) s3_managed: LockedKey,
+    pub(crate) customer_secret: LockedKey,
     /// Seals import tokens, grant tokens and markers.
-    pub(crate) tokens: Zeroizing<[u8; 32]>,
+    pub(crate) tokens: LockedKey,
     pub(crate) region: String,
     pub(crate) started: Timestamp,
     pub(crate) clock: Arc<dyn Clock>,
@@ -206,6 +209,7 @@ impl KeyRing {
             witness: parts.witness,
             bucket_keys: BucketKeys::default(),
             last_uses: Mutex::default(),
+            owned: OwnedKeys::open(domain, kept.owned)?,
             s3_managed: domain.s3_managed(),
             customer_secret: domain.customer_secret(),
             tokens: domain.tokens(),
@@ -453,6 +457,8 @@ impl KeyRing {
                     keys.grants.remove(&(account.clone(), id.clone()));
                     keys.keys.remove(&(account, id));
                 }
+                // Shown by `owned_material` and `rotate_owned`, which open it.
+                Change::PutOwned(_) => {}
                 Change::PutAlias(alias) => {
                     keys.aliases.insert((alias.account.clone(), alias.name.clone()), alias);
                 }

@@ -4,6 +4,7 @@ use crate::{
     access::Call,
     error::KmsError,
     key::{AliasRecord, GrantRecord, KeyRecord},
+    owned::OwnedKeyRecord,
 };
 use async_trait::async_trait;
 use std::{fmt, io, sync::Arc};
@@ -21,6 +22,7 @@ pub struct Kept {
     pub keys: Vec<KeyRecord>,
     pub aliases: Vec<AliasRecord>,
     pub grants: Vec<GrantRecord>,
+    pub owned: Vec<OwnedKeyRecord>,
 }
 
 /// One change of one row.
@@ -32,6 +34,7 @@ pub enum Change {
     RemoveAlias { account: AccountId, name: String },
     PutGrant(GrantRecord),
     RemoveGrant { account: AccountId, key_id: String, id: String },
+    PutOwned(OwnedKeyRecord),
 }
 
 /// Durable on return.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tresor_audit::Head;
 use tresor_envelope::RecordKey;
 use tresor_identity::Directory;
-use tresor_kms::{AliasRecord, Change, Dependents, Identities, Kept, KeyStore, KeyStoreError};
+use tresor_kms::{AliasRecord, Change, Dependents, Identities, Kept, KeyStore, KeyStoreError, OwnedKeyRecord};
 use tresor_model::{AccountId, Principal};
 use tresor_policy::Policy;
 use tresor_storage::{Batch, MetaStore, Partition, Scan, Store, open_record, seal_record, verify_record};
@@ -21,8 +21,12 @@ pub struct KeyRecords {
 const KEYS: &[u8] = b"key/";
 const ALIASES: &[u8] = b"alias/";
 const GRANTS: &[u8] = b"grant/";
+/// AWS owned keys: `owned/ACCOUNT`.
+const OWNED: &[u8] = b"owned/";
 const TOMBSTONES: &[u8] = b"tombstone/";
 const AUDIT_HEAD: &[u8] = b"audit/head";
+/// What a backup holds, tombstones first.
+const MIRRORED: [&[u8]; 5] = [TOMBSTONES, KEYS, ALIASES, GRANTS, OWNED];
 /// Rows read at a time.
 const PAGE: usize = 500;
 
@@ -68,7 +72,12 @@ fn failed(error: impl std::fmt::Display) -> KeyStoreError {
 #[async_trait]
 impl KeyStore for KeyRecords {
     async fn load(&self) -> Result<Kept, KeyStoreError> {
-        Ok(Kept { keys: self.all(KEYS).await?, aliases: self.all(ALIASES).await?, grants: self.all(GRANTS).await? })
+        Ok(Kept {
+            keys: self.all(KEYS).await?,
+            aliases: self.all(ALIASES).await?,
+            grants: self.all(GRANTS).await?,
+            owned: self.all(OWNED).await?,
+        })
     }
 
     async fn commit(&self, changes: &[Change]) -> Result<(), KeyStoreError> {
@@ -86,6 +95,7 @@ impl KeyStore for KeyRecords {
                     self.write(batch, row(GRANTS, &grant.account, &[&grant.key_id, &grant.id]), grant)
                 }
                 Change::RemoveGrant { account, key_id, id } => batch.delete(row(GRANTS, account, &[key_id, id])),
+                Change::PutOwned(key) => self.write(batch, row(OWNED, &key.account, &[]), key),
             };
         }
         self.meta.commit(Partition::KMS, batch).await.map_err(failed)
@@ -129,7 +139,7 @@ impl KeyRecords {
     /// Keys, aliases, grants and tombstones as they lie in the store.
     pub async fn export(&self) -> Result<Vec<RawRow>, KeyStoreError> {
         let mut rows = Vec::new();
-        for prefix in [TOMBSTONES, KEYS, ALIASES, GRANTS] {
+        for prefix in MIRRORED {
             let mut from = prefix.to_vec();
             loop {
                 let scan = Scan { prefix: prefix.to_vec(), from, limit: PAGE };
@@ -167,7 +177,13 @@ impl KeyRecords {
             {
                 continue;
             }
-            if self.meta.get(Partition::KMS, &raw.key).await.map_err(failed)?.is_none() {
+            let stored = self.meta.get(Partition::KMS, &raw.key).await.map_err(failed)?;
+            if let Some(stored) = &stored
+                && raw.key.starts_with(OWNED)
+            {
+                added += usize::from(self.merge_owned(raw, stored).await?);
+            }
+            if stored.is_none() {
                 let batch = Batch::default().put(raw.key.clone(), raw.value.clone());
                 self.meta.commit(Partition::KMS, batch).await.map_err(failed)?;
                 added += 1;
@@ -176,8 +192,26 @@ impl KeyRecords {
         Ok(added)
     }
 
+    /// An owned key that was made anew while the backup's was lost keeps its own material and gets back the older ones: what they
+    /// wrapped opens again. True when there were any.
+    async fn merge_owned(&self, raw: &RawRow, stored: &[u8]) -> Result<bool, KeyStoreError> {
+        let open = |value: &[u8]| -> Result<OwnedKeyRecord, KeyStoreError> {
+            open_record(&self.records, Partition::KMS, &raw.key, value).map_err(failed)
+        };
+        let (mut here, mut materials) = (open(stored)?, open(&raw.value)?.materials);
+        materials.retain(|material| here.materials.iter().all(|known| known.id != material.id));
+        if materials.is_empty() {
+            return Ok(false);
+        }
+        materials.append(&mut here.materials);
+        here.materials = materials;
+        let batch = self.write(Batch::default(), raw.key.clone(), &here);
+        self.meta.commit(Partition::KMS, batch).await.map_err(failed)?;
+        Ok(true)
+    }
+
     fn check(&self, raw: &RawRow) -> Result<(), KeyStoreError> {
-        let known = [TOMBSTONES, KEYS, ALIASES, GRANTS].iter().any(|prefix| raw.key.starts_with(prefix));
+        let known = MIRRORED.iter().any(|prefix| raw.key.starts_with(prefix));
         if !known {
             return Err(KeyStoreError("the backup holds a row that is none of a key".into()));
         }

@@ -95,7 +95,7 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     bar.finish_and_clear();
     let blobs = Arc::new(FsBlobs::open(&data.join("blobs")).map_err(unusable)?);
     let erasure = Arc::new(ErasureFiles::open(&data.join("erasure")).map_err(unusable)?);
-    let store_keys = StoreKeys { records: domain.record_key(), index: IndexRoot::new(*domain.index_root()) };
+    let store_keys = StoreKeys { records: domain.record_key(), index: IndexRoot::new(&domain.index_root()) };
     let store = Store::new(Arc::clone(&meta), blobs, store_keys, Arc::clone(&clock), Arc::clone(&entropy));
     let backend = Arc::new(SoftwareKeys::new(&domain, erasure, Arc::clone(&entropy)));
     let records = Arc::new(KeyRecords::new(meta, domain.record_key()));

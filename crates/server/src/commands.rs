@@ -243,6 +243,7 @@ async fn inspect(parts: &Parts, bucket: &str, key: &str) -> Result<Value, String
             "header_hash": hex::encode(envelope.header.hash()),
             "wrapped_data_key": hex::encode(&envelope.wrapped),
             "outer_wrapped_data_key": envelope.outer_wrapped.as_ref().map(hex::encode),
+            "owned_key_material": envelope.owned_material.map(hex::encode),
             "bucket_key_salt": envelope.bucket_key_salt.map(hex::encode),
             "customer_key_check": envelope.customer.as_ref().map(|check| hex::encode(check.check)),
             "encryption_context": envelope.context,

@@ -24,16 +24,10 @@ pub struct StoreKeys {
 /// The index root as a type of its own, so that it is wiped and never printed.
 pub mod zeroize_index {
     /// 32 bytes.
-    pub struct IndexRoot(pub(crate) [u8; 32]);
+    pub struct IndexRoot(pub(crate) tresor_memory::LockedKey);
     impl IndexRoot {
-        pub fn new(bytes: [u8; 32]) -> Self {
-            Self(bytes)
-        }
-    }
-    impl Drop for IndexRoot {
-        fn drop(&mut self) {
-            self.0 = [0; 32];
-            std::hint::black_box(&self.0);
+        pub fn new(bytes: &[u8; 32]) -> Self {
+            Self(tresor_memory::LockedKey::new(bytes))
         }
     }
 }
@@ -123,7 +117,7 @@ impl Shared {
     }
 
     pub(crate) fn index_key(&self, bucket: BucketId) -> IndexKey {
-        IndexKey::derive(&self.keys.index.0, bucket.as_bytes())
+        IndexKey::derive(self.keys.index.0.expose(), bucket.as_bytes())
     }
 
     /// Decodes the row of a current version.

@@ -74,7 +74,7 @@ impl World {
 
     pub async fn try_on(meta: Arc<dyn MetaStore>, blobs: Arc<dyn BlobStore>) -> Result<Self, StoreError> {
         let machine = Arc::new(Machine::default());
-        let keys = StoreKeys { records: RecordKey::derive(&[1; 32]), index: IndexRoot::new([2; 32]) };
+        let keys = StoreKeys { records: RecordKey::derive(&[1; 32]), index: IndexRoot::new(&[2; 32]) };
         let store = Store::new(meta.clone(), blobs.clone(), keys, machine.clone(), machine.clone());
         let name: BucketName = "damage".parse().unwrap();
         let bucket = store.create_bucket(&name, &account(), "us-east-1", Vec::new()).await?;
