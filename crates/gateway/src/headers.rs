@@ -1,4 +1,4 @@
-//! Headers that belong to an object: metadata, tags, storage class and ACLs on the way in; checksums, dates and metadata on the
+//! Headers that belong to an object: metadata, tags and storage class on the way in; checksums, dates and metadata on the
 //! way out.
 
 use crate::{error::S3Error, fields::Fields};
@@ -83,19 +83,6 @@ pub(crate) fn take_storage_class(fields: &mut Fields) -> Result<Option<String>, 
             "The storage class you specified is not valid",
         )),
     }
-}
-
-/// Buckets enforce the owner's control, as new buckets do on AWS: ACLs that would grant anything to others are refused.
-/// Errors: AccessControlListNotSupported.
-pub(crate) fn refuse_acl(fields: &mut Fields) -> Result<(), S3Error> {
-    let not_supported = || {
-        S3Error::new(http::StatusCode::BAD_REQUEST, "AccessControlListNotSupported", "The bucket does not allow ACLs")
-    };
-    match fields.take("x-amz-acl")?.as_deref() {
-        None | Some("private" | "bucket-owner-full-control") => {}
-        Some(_) => return Err(not_supported()),
-    }
-    if fields.take_prefixed("x-amz-grant-")?.is_empty() { Ok(()) } else { Err(not_supported()) }
 }
 
 /// Takes `x-amz-tagging`: `k1=v1&k2=v2`, percent-encoded. Errors: InvalidArgument, InvalidTag, BadRequest.

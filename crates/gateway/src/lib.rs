@@ -1,6 +1,7 @@
 //! The S3 protocol: it turns an authenticated HTTP request into a typed input, asks once whether that is permitted, runs it, and
 //! turns the output into S3's answer. It must never touch a backend: it knows `Store`, `KeyRing` and `Directory` only.
 
+mod acl;
 mod addressing;
 mod authorize;
 mod body;

@@ -2,7 +2,7 @@
 
 use crate::error::S3Error;
 use quick_xml::{
-    Reader, Writer,
+    Reader, Writer, XmlVersion,
     events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event},
 };
 use tresor_front::{Response, ResponseBody};
@@ -80,10 +80,11 @@ impl XmlWriter {
     }
 }
 
-/// One element of a document that was read: name, text, children. Name spaces are not looked at, as S3 does not.
+/// One element of a document that was read: name, attributes, text, children. Name spaces are not looked at, as S3 does not.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Element {
     pub name: String,
+    pub attributes: Vec<(String, String)>,
     pub text: String,
     pub children: Vec<Element>,
 }
@@ -105,10 +106,10 @@ impl Element {
                     if open.len() == MAX_DEPTH || root.is_some() {
                         return None;
                     }
-                    open.push(Self { name: start.local_name().as_ref().to_owned(), ..Self::default() });
+                    open.push(Self::named(&start)?);
                 }
                 Event::Empty(start) => {
-                    let element = Self { name: start.local_name().as_ref().to_owned(), ..Self::default() };
+                    let element = Self::named(&start)?;
                     match open.last_mut() {
                         Some(parent) => parent.children.push(element),
                         None if root.is_none() => root = Some(element),
@@ -141,6 +142,21 @@ impl Element {
             }
         }
         if open.is_empty() { root } else { None }
+    }
+
+    fn named(start: &BytesStart<'_>) -> Option<Self> {
+        let mut attributes = Vec::new();
+        for attribute in start.attributes() {
+            let attribute = attribute.ok()?;
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0).ok()?.into_owned();
+            attributes.push((attribute.key.local_name().as_ref().to_owned(), value));
+        }
+        Some(Self { name: start.local_name().as_ref().to_owned(), attributes, ..Self::default() })
+    }
+
+    /// An attribute's value, by its local name.
+    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The only child of that name; none or several are MalformedXML.

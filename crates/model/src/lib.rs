@@ -1,6 +1,7 @@
 //! The nouns of Tresor. Every type here is a value that has been checked once, at the edge, and owns what it holds.
 //! This crate must never do anything: no I/O, no clock of its own, no randomness of its own, no logging.
 
+mod acl;
 mod checksum;
 mod ident;
 mod names;
@@ -9,6 +10,7 @@ mod range;
 mod tags;
 mod time;
 
+pub use acl::{Acl, Grant, Grantee, Group, Permission, Reach, TooManyGrants};
 pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType, ETag};
 pub use ident::{BucketId, UploadId, VersionId, WriteId};
 pub use names::{BucketName, InvalidName, ObjectKey};

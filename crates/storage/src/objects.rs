@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::{io, ops::Range, sync::Arc};
 use tresor_envelope::{CipherSource, CipherStream, ContentKey, Envelope, PlainBody, SealedBody, SealedPart, open};
-use tresor_model::{AccountId, ChecksumType, ETag, ObjectKey, TagSet, VersionId, WriteId};
+use tresor_model::{AccountId, Acl, ChecksumType, ETag, ObjectKey, TagSet, VersionId, WriteId};
 
 /// The largest sealed body that lies beside its record, in bytes.
 pub(crate) const INLINE_MAX: usize = 32 * 1024;
@@ -62,6 +62,8 @@ pub struct NewObject {
     pub etag: ETagRule,
     pub checksum_kind: ChecksumType,
     pub precondition: Precondition,
+    /// `None`: the owner has full control and nobody else any.
+    pub acl: Option<Acl>,
 }
 
 /// What a delete did.
@@ -117,6 +119,7 @@ impl Store {
                 Some(guard) => Body::Blob(done.part, guard.id.nonce),
                 None => Body::Inline(done.part),
             },
+            acl: new.acl,
         };
         let mut batch = Batch::default();
         if let Some(small) = small {
@@ -251,6 +254,27 @@ impl Store {
         version: Option<&VersionId>,
         tags: TagSet,
     ) -> Result<(), StoreError> {
+        self.change_version(bucket, key, version, |record| record.tags = tags.clone()).await
+    }
+
+    /// Replaces the access control list of a version. Errors: NoSuchKey.
+    pub async fn set_acl(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        version: Option<&VersionId>,
+        acl: Acl,
+    ) -> Result<(), StoreError> {
+        self.change_version(bucket, key, version, |record| record.acl = Some(acl.clone())).await
+    }
+
+    async fn change_version(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        version: Option<&VersionId>,
+        change: impl Fn(&mut VersionRecord) + Send,
+    ) -> Result<(), StoreError> {
         let shared = &self.shared;
         let row = rows::object(key);
         for attempt in 0..COMMIT_ATTEMPTS {
@@ -259,7 +283,7 @@ impl Store {
             if version.is_some_and(|asked| *asked != VersionId::Null) {
                 return Err(StoreError::NoSuchKey);
             }
-            record.tags = tags.clone();
+            change(&mut record);
             let value = seal_record(&shared.keys.records, partition(bucket.id), &row, &record);
             let batch = Batch::default().guard(row.clone(), Expected::Value(raw)).put(row.clone(), value);
             match shared.commit(bucket, batch).await {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use tresor_envelope::{Envelope, SealedPart};
 use tresor_model::{
-    AccountId, BucketId, BucketName, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, TagSet, Timestamp, UploadId,
-    VersionId, WriteId,
+    AccountId, Acl, BucketId, BucketName, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, TagSet, Timestamp,
+    UploadId, VersionId, WriteId,
 };
 
 /// A bucket that exists.
@@ -144,6 +144,9 @@ pub(crate) struct VersionRecord {
     pub checksums: Option<StoredChecksums>,
     #[n(14)]
     pub body: Body,
+    /// `None`: the owner has full control and nobody else any.
+    #[n(15)]
+    pub acl: Option<Acl>,
 }
 
 /// One version of one object.
@@ -166,6 +169,8 @@ pub struct Version {
     pub meta: ObjectMeta,
     pub tags: TagSet,
     pub checksums: Option<StoredChecksums>,
+    /// `None`: the owner has full control and nobody else any.
+    pub acl: Option<Acl>,
     pub(crate) body: Body,
 }
 
@@ -225,6 +230,12 @@ pub(crate) struct UploadRecord {
     /// The run of the server that is completing the upload, if one is.
     #[cbor(n(10), with = "minicbor::bytes")]
     pub completing: Option<[u8; 16]>,
+    /// The object's list.
+    #[n(11)]
+    pub acl: Option<Acl>,
+    /// Who will own the object, if not the account that began the upload.
+    #[n(12)]
+    pub object_owner: Option<AccountId>,
 }
 
 /// A multipart upload in progress.

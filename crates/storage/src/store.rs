@@ -155,6 +155,7 @@ pub(crate) fn to_version(index: &IndexKey, key: ObjectKey, record: VersionRecord
         meta: record.meta,
         tags: record.tags,
         checksums: record.checksums,
+        acl: record.acl,
         body: record.body,
     }
 }

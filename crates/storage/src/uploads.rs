@@ -15,7 +15,7 @@ use crate::{
 use bytes::Bytes;
 use std::sync::Arc;
 use tresor_envelope::{Envelope, IndexKey, SealedBody};
-use tresor_model::{AccountId, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, TagSet, UploadId, WriteId};
+use tresor_model::{AccountId, Acl, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, TagSet, UploadId, WriteId};
 
 /// A new upload.
 #[derive(Debug)]
@@ -31,6 +31,10 @@ pub struct NewUpload {
     pub material_id: String,
     pub etag: ETagRule,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    /// The list of the object that completing makes.
+    pub acl: Option<Acl>,
+    /// Who will own the object, if not `owner`.
+    pub object_owner: Option<AccountId>,
 }
 
 /// Part rows read at a time.
@@ -51,6 +55,8 @@ impl Store {
             etag: new.etag,
             checksum: new.checksum,
             completing: None,
+            acl: new.acl,
+            object_owner: new.object_owner,
         };
         let row = rows::upload(&new.key, &new.id);
         let raw = seal_record(&shared.keys.records, partition(bucket.id), &row, &record);
@@ -244,13 +250,14 @@ impl Completing {
         let index = shared.index_key(bucket.id);
         let digests: Vec<[u8; 16]> = chosen.iter().map(|part| part.etag.digest).collect();
         let digest = tresor_digest::md5(&digests.concat());
-        let UploadRecord { write, owner, envelope, key_id, material_id, meta, tags, .. } = self.upload.record.clone();
+        let UploadRecord { write, owner, object_owner, envelope, key_id, material_id, meta, tags, acl, .. } =
+            self.upload.record.clone();
         let ranges = ranges(chosen);
         let record = VersionRecord {
             write,
             null: true,
             delete_marker: false,
-            owner,
+            owner: object_owner.unwrap_or(owner),
             modified: shared.clock.now(),
             size: chosen.iter().map(|part| part.size).sum(),
             sealed_etag: index.seal(write.as_bytes(), &digest),
@@ -262,6 +269,7 @@ impl Completing {
             tags,
             checksums,
             body: Body::Parts { upload: self.upload.id, chosen: ranges.clone(), root: root_hash(chosen) },
+            acl,
         };
         let row = rows::upload(&self.upload.key, &self.upload.id);
         let mut batch = Batch::default().guard(row.clone(), Expected::Value(self.closed.clone())).delete(row);

@@ -1,6 +1,7 @@
 //! CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation.
 
 use crate::{
+    acl::RequestedAcl,
     authorize::{Access, Permit, Resource},
     error::S3Error,
     fields::Fields,
@@ -44,6 +45,7 @@ const CLASSIC: &str = "us-east-1";
 pub(crate) struct Create {
     bucket: BucketName,
     location: Option<String>,
+    acl: RequestedAcl,
 }
 
 fn illegal_location(message: String) -> S3Error {
@@ -57,7 +59,7 @@ impl Operation for CreateBucket {
     type Output = BucketName;
 
     fn parse(fields: &mut Fields) -> Result<Create, S3Error> {
-        headers::refuse_acl(fields)?;
+        let acl = RequestedAcl::take(fields)?;
         match fields.take("x-amz-object-ownership")?.as_deref() {
             None | Some("BucketOwnerEnforced") => {}
             Some(_) => return Err(S3Error::header_not_implemented("x-amz-object-ownership")),
@@ -73,15 +75,17 @@ impl Operation for CreateBucket {
                 root.optional_text_of("LocationConstraint")?.filter(|location| !location.is_empty()).map(str::to_owned)
             }
         };
-        Ok(Create { bucket: fields.bucket()?, location })
+        Ok(Create { bucket: fields.bucket()?, location, acl })
     }
 
     fn access(input: &Create) -> Access {
-        Access::one(table::action(Self::NAME), Resource::NewBucket(input.bucket.clone()), None)
+        let bucket = Resource::NewBucket(input.bucket.clone());
+        let access = Access::one(table::action(Self::NAME), bucket.clone(), None);
+        if input.acl.is_specified() { access.and("s3:PutBucketAcl", bucket, None) } else { access }
     }
 
     async fn run(cx: &RequestContext<'_>, permit: Permit<Create>) -> Result<BucketName, S3Error> {
-        let Create { bucket, location } = permit.into_input();
+        let Create { bucket, location, acl } = permit.into_input();
         let settings = &cx.gateway.settings;
         if let Some(location) = location {
             let named = if location == "EU" { "eu-west-1" } else { &location };
@@ -92,6 +96,13 @@ impl Operation for CreateBucket {
             }
         }
         let owner = super::writing::account(cx)?;
+        if acl.is_specified() && !acl.for_bucket(&cx.gateway.directory, &owner)?.is_private_to(&owner) {
+            return Err(S3Error::new(
+                StatusCode::BAD_REQUEST,
+                "InvalidBucketAclWithObjectOwnership",
+                "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+            ));
+        }
         let documents =
             if settings.block_sse_c { vec![(DOCUMENT, Encryption::initial(true).to_bytes())] } else { Vec::new() };
         match cx.gateway.store.create_bucket(&bucket, &owner, &settings.region, documents).await {

@@ -60,27 +60,7 @@ fn no_configurations(root: &'static str) -> Result<XmlWriter, S3Error> {
     Ok(xml)
 }
 
-/// The owner has full control and nobody else any.
-fn owner_only(cx: &RequestContext<'_>, bucket: &Bucket) -> XmlWriter {
-    let (id, name) = cx.gateway.directory.owner(&bucket.owner);
-    let owner = |xml: &mut XmlWriter| {
-        xml.text("ID", &id);
-        xml.text("DisplayName", &name);
-    };
-    let mut xml = XmlWriter::document("AccessControlPolicy");
-    xml.within("Owner", owner);
-    xml.within("AccessControlList", |xml| {
-        xml.within("Grant", |xml| {
-            let kind = [("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance"), ("xsi:type", "CanonicalUser")];
-            xml.within_with("Grantee", &kind, owner);
-            xml.text("Permission", "FULL_CONTROL");
-        });
-    });
-    xml
-}
-
 bucket_document!(GetBucketVersioning, |_cx, _bucket| empty("VersioningConfiguration"));
-bucket_document!(GetBucketAcl, |cx, bucket| Ok(owner_only(cx, &bucket)));
 bucket_document!(GetBucketPolicy, |_cx, bucket| missing(
     "NoSuchBucketPolicy",
     "The bucket policy does not exist",
@@ -194,6 +174,5 @@ fn no_object_lock() -> Result<XmlWriter, S3Error> {
     Err(S3Error::new(StatusCode::BAD_REQUEST, "InvalidRequest", "Bucket is missing Object Lock Configuration"))
 }
 
-object_document!(GetObjectAcl, |cx, bucket| Ok(owner_only(cx, &bucket)));
 object_document!(GetObjectLegalHold, |cx, bucket| no_object_lock());
 object_document!(GetObjectRetention, |cx, bucket| no_object_lock());

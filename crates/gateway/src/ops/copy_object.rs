@@ -5,6 +5,7 @@ use super::{
     writing::{self, MAX_PUT_BYTES, NewWrite, Written},
 };
 use crate::{
+    acl::RequestedAcl,
     addressing::copy_source,
     authorize::{Access, Permit, Resource},
     body::{DEFAULT_CHECKSUM, Relay},
@@ -95,7 +96,6 @@ impl Operation for CopyObject {
     type Output = Output;
 
     fn parse(fields: &mut Fields) -> Result<Input, S3Error> {
-        headers::refuse_acl(fields)?;
         let metadata = directive(fields, "x-amz-metadata-directive", "Unknown metadata directive.")?;
         let tagging = directive(fields, "x-amz-tagging-directive", "Unknown tagging directive.")?;
         let tags = headers::take_tagging(fields)?;
@@ -115,17 +115,19 @@ impl Operation for CopyObject {
                 meta: headers::take_object_meta(fields)?,
                 tags: tags.unwrap_or_default(),
                 precondition: writing::take_precondition(fields)?,
+                acl: RequestedAcl::take(fields)?,
             },
         })
     }
 
     fn access(input: &Input) -> Access {
         let target = Resource::Object(input.bucket.clone(), input.write.key.clone());
-        Access::one("s3:PutObject", target, input.expected_owner.clone()).and(
+        let access = Access::one("s3:PutObject", target.clone(), input.expected_owner.clone()).and(
             input.source.action(),
             input.source.resource(),
             input.source.expected_owner.clone(),
-        )
+        );
+        if input.write.acl.is_specified() { access.and("s3:PutObjectAcl", target, None) } else { access }
     }
 
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {

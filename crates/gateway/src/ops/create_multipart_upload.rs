@@ -2,6 +2,7 @@
 
 use super::writing::{account, place};
 use crate::{
+    acl::{AclRules, RequestedAcl},
     authorize::{Access, Permit, Resource},
     error::S3Error,
     fields::Fields,
@@ -28,6 +29,7 @@ pub(crate) struct Input {
     meta: ObjectMeta,
     sse: SseIntent,
     checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    acl: RequestedAcl,
 }
 
 pub(crate) struct Output {
@@ -84,7 +86,6 @@ impl Operation for CreateMultipartUpload {
     type Output = Output;
 
     fn parse(fields: &mut Fields) -> Result<Input, S3Error> {
-        headers::refuse_acl(fields)?;
         Ok(Input {
             bucket: fields.bucket()?,
             expected_owner: fields.expected_owner()?,
@@ -93,18 +94,24 @@ impl Operation for CreateMultipartUpload {
             sse: SseIntent::take(fields)?,
             checksum: take_checksum(fields)?,
             meta: headers::take_object_meta(fields)?,
+            acl: RequestedAcl::take(fields)?,
         })
     }
 
     fn access(input: &Input) -> Access {
         let resource = Resource::Object(input.bucket.clone(), input.key.clone());
         let access = Access::one(table::action(Self::NAME), resource.clone(), input.expected_owner.clone());
+        let access = match input.acl.is_specified() {
+            true => access.and("s3:PutObjectAcl", resource.clone(), None),
+            false => access,
+        };
         if input.tags.is_some() { access.and("s3:PutObjectTagging", resource, None) } else { access }
     }
 
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
         let gateway = cx.gateway;
+        let (object_owner, acl) = AclRules::of(gateway, &bucket).await?.of_new_object(cx, &bucket, &input.acl)?;
         let source = resolve::resolve(cx, &bucket, input.sse).await?;
         let etag = resolve::etag_rule(&source);
         let customer = match &source {
@@ -128,6 +135,8 @@ impl Operation for CreateMultipartUpload {
             material_id: issued.material_id,
             etag,
             checksum: input.checksum,
+            acl,
+            object_owner: Some(object_owner),
         };
         gateway.store.create_upload(&bucket, upload).await?;
         Ok(Output { bucket: input.bucket, key: input.key, upload: id, sse, checksum: input.checksum })

@@ -1,5 +1,6 @@
 //! One file an operation, or one for the Get, Put and Delete of a document.
 
+pub(crate) mod acl;
 pub(crate) mod bucket;
 pub(crate) mod bucket_documents;
 pub(crate) mod bucket_encryption;

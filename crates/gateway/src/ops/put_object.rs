@@ -2,6 +2,7 @@
 
 use super::writing::{self, MAX_PUT_BYTES, NewWrite, Written};
 use crate::{
+    acl::RequestedAcl,
     authorize::{Access, Permit, Resource},
     body::{DEFAULT_CHECKSUM, Expectations, Upload},
     error::S3Error,
@@ -38,7 +39,7 @@ impl Operation for PutObject {
         if length > MAX_PUT_BYTES {
             return Err(S3Error::entity_too_large(length, MAX_PUT_BYTES));
         }
-        headers::refuse_acl(fields)?;
+        let acl = RequestedAcl::take(fields)?;
         let expected = Expectations::take_from(fields)?;
         let tags = headers::take_tagging(fields)?;
         Ok(Input {
@@ -53,6 +54,7 @@ impl Operation for PutObject {
                 meta: headers::take_object_meta(fields)?,
                 tags: tags.unwrap_or_default(),
                 precondition: writing::take_precondition(fields)?,
+                acl,
             },
             body: fields.take_body().ok_or_else(S3Error::internal)?,
         })
@@ -61,6 +63,10 @@ impl Operation for PutObject {
     fn access(input: &Input) -> Access {
         let resource = Resource::Object(input.bucket.clone(), input.write.key.clone());
         let access = Access::one(table::action(Self::NAME), resource.clone(), input.expected_owner.clone());
+        let access = match input.write.acl.is_specified() {
+            true => access.and("s3:PutObjectAcl", resource.clone(), None),
+            false => access,
+        };
         if input.tagged { access.and("s3:PutObjectTagging", resource, None) } else { access }
     }
 

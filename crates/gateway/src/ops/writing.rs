@@ -1,6 +1,7 @@
 //! What PutObject and CopyObject share: issuing a key for a new object and storing a body under it.
 
 use crate::{
+    acl::{AclRules, RequestedAcl},
     body::{Checksums, DigestsLater},
     error::S3Error,
     fields::Fields,
@@ -22,6 +23,7 @@ pub(crate) struct NewWrite {
     pub tags: TagSet,
     pub sse: SseIntent,
     pub precondition: Precondition,
+    pub acl: RequestedAcl,
 }
 
 /// Takes `If-Match` and `If-None-Match` of a write. Errors: NotImplemented for what S3 does not take here.
@@ -71,6 +73,7 @@ pub(crate) async fn store<S: PlainSource + 'static>(
     body: impl FnOnce(bool) -> (S, DigestsLater),
 ) -> Result<Written, S3Error> {
     let gateway = cx.gateway;
+    let (owner, acl) = AclRules::of(gateway, bucket).await?.of_new_object(cx, bucket, &new.acl)?;
     let source = resolve::resolve(cx, bucket, new.sse).await?;
     let etag = resolve::etag_rule(&source);
     let customer: Option<CustomerKey> = match &source {
@@ -87,7 +90,7 @@ pub(crate) async fn store<S: PlainSource + 'static>(
     let object = NewObject {
         key: new.key,
         write,
-        owner: account(cx)?,
+        owner,
         meta: new.meta,
         tags: new.tags,
         envelope: issued.envelope,
@@ -96,6 +99,7 @@ pub(crate) async fn store<S: PlainSource + 'static>(
         etag,
         checksum_kind: ChecksumType::FullObject,
         precondition: new.precondition.clone(),
+        acl,
     };
     let version =
         gateway.store.put_object(bucket, object, sealed).await.map_err(|error| failed(error, &new.precondition))?;

@@ -125,6 +125,7 @@ impl World {
             etag: ETagRule::Md5,
             checksum_kind: ChecksumType::FullObject,
             precondition: Precondition::default(),
+            acl: None,
         };
         self.store.put_object(&self.bucket, new, sealed).await.map(drop)
     }
@@ -149,6 +150,8 @@ impl World {
             material_id: String::new(),
             etag: ETagRule::Md5,
             checksum: None,
+            acl: None,
+            object_owner: None,
         };
         let upload = self.store.create_upload(&self.bucket, new).await?;
         let mut listed: Vec<(u16, ETag)> = Vec::new();
