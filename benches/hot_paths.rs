@@ -138,7 +138,7 @@ fn signature(c: &mut Criterion) {
     let known = Account { id: account(), name: "a".into(), canonical_id: "0".repeat(64), email: None };
     directory.add_account(known).expect("the first account");
     let secret = SecretAccessKey::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
-    let credential = Credential { principal: Principal::Root { account: account() }, secret };
+    let credential = Credential::new(Principal::Root { account: account() }, secret);
     directory.add_credential("AKIAIOSFODNN7EXAMPLE", credential).expect("the first key");
     let settings = AuthSettings { sigv2: true, virtual_host_domains: Vec::new() };
     let authenticator = Authenticator::new(settings, Arc::new(directory), Arc::new(Machine::default()));
@@ -181,8 +181,8 @@ impl KeyStore for Nowhere {
     }
 }
 impl Identities for Nowhere {
-    fn policies(&self, _: &Principal) -> Vec<Arc<tresor_policy::Policy>> {
-        Vec::new()
+    fn bindings(&self, _: &Caller) -> tresor_policy::Bindings {
+        tresor_policy::Bindings::default()
     }
     fn exists(&self, _: &str) -> bool {
         true
@@ -211,12 +211,7 @@ fn keys(c: &mut Criterion) {
     let (store, identities, witness) = (Arc::new(Nowhere), Arc::new(Nowhere), Arc::new(Nowhere));
     let parts = KeyRingParts { store, backend, identities, witness, clock: machine.clone(), entropy: machine };
     let ring = runtime.block_on(KeyRing::open(&domain, "us-east-1", parts)).expect("a ring");
-    let caller = Caller {
-        principal: Principal::Root { account: account() },
-        access_key_id: None,
-        source_ip: None,
-        secure_transport: true,
-    };
+    let caller = Caller::local(Principal::Root { account: account() });
     let call = |operation| Call::new(&caller, operation, "");
     let made = runtime.block_on(ring.create_key(&call("CreateKey"), NewKey::default(), false)).expect("a key");
     let arn = made.arn.clone();

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 use std::time::Duration;
-use tresor_model::{Caller, Principal, Timestamp};
+use tresor_model::{Caller, Principal, Session, Timestamp};
 
 /// Who and from where, as far as it is known.
 #[derive(Clone, Debug, Default)]
@@ -88,13 +88,15 @@ fn identity(caller: Option<&Caller>, invoked_by: Option<&str>) -> Value {
         identity.insert("type".into(), "Unknown".into());
         return identity.into();
     };
-    let (kind, id) = match &caller.principal {
-        Principal::Anonymous => ("AWSAccount", "anonymous".to_owned()),
-        Principal::Root { account } => ("Root", account.to_string()),
-        Principal::User { name, .. } => ("IAMUser", name.clone()),
+    let kind = match &caller.principal {
+        Principal::Anonymous => "AWSAccount",
+        Principal::Root { .. } => "Root",
+        Principal::User { .. } => "IAMUser",
+        Principal::AssumedRole { .. } => "AssumedRole",
+        Principal::Federated { .. } => "FederatedUser",
     };
     identity.insert("type".into(), kind.into());
-    identity.insert("principalId".into(), id.into());
+    identity.insert("principalId".into(), caller.user_id.as_str().into());
     if let Some(arn) = caller.principal.arn() {
         identity.insert("arn".into(), arn.into());
     }
@@ -107,8 +109,32 @@ fn identity(caller: Option<&Caller>, invoked_by: Option<&str>) -> Value {
     if let Principal::User { name, .. } = &caller.principal {
         identity.insert("userName".into(), name.as_str().into());
     }
+    if let Some(session) = &caller.session {
+        identity.insert("sessionContext".into(), session_context(caller, session));
+    }
     if let Some(service) = invoked_by {
         identity.insert("invokedBy".into(), service.into());
     }
     identity.into()
+}
+
+/// Source: the CloudTrail user guide, "userIdentity element".
+fn session_context(caller: &Caller, session: &Session) -> Value {
+    let mut shown = json!({
+        "attributes": { "creationDate": session.issued.iso8601(), "mfaAuthenticated": "false" },
+    });
+    let account = caller.account().map(ToString::to_string);
+    if let Principal::AssumedRole { role, .. } = &caller.principal {
+        shown["sessionIssuer"] = json!({
+            "type": "Role",
+            "principalId": caller.user_id.split(':').next(),
+            "arn": caller.principal.role_arn(),
+            "accountId": account,
+            "userName": role,
+        });
+    }
+    if let Some(identity) = &session.source_identity {
+        shown["sourceIdentity"] = identity.as_str().into();
+    }
+    shown
 }

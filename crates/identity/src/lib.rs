@@ -1,9 +1,9 @@
 //! Accounts, users and access keys: who signs with an access key, and how S3 names an owner. Must never see a request body.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 use subtle::ConstantTimeEq;
-use tresor_model::{AccountId, Principal};
-use tresor_policy::Policy;
+use tresor_model::{AccountId, Caller, Principal, Session};
+use tresor_policy::{Bindings, Policy};
 use zeroize::Zeroizing;
 
 /// A secret access key: it signs, and never prints.
@@ -52,8 +52,43 @@ impl Account {
 #[derive(Clone, Debug)]
 pub struct Credential {
     pub principal: Principal,
+    /// `aws:userid`
+    pub user_id: String,
     pub secret: SecretAccessKey,
+    /// What temporary credentials bring.
+    pub session: Option<Arc<Session>>,
 }
+
+impl Credential {
+    /// A long-term key of an account's root or of a declared user.
+    pub fn new(principal: Principal, secret: SecretAccessKey) -> Self {
+        let user_id = match &principal {
+            Principal::User { .. } => declared_id("AIDA", &principal.arn().unwrap_or_default()),
+            other => Caller::local(other.clone()).user_id,
+        };
+        Self { principal, user_id, secret, session: None }
+    }
+    /// Who a request acts as that this key signed.
+    pub fn caller(&self, access_key_id: &str, source_ip: IpAddr, secure_transport: bool) -> Caller {
+        Caller {
+            principal: self.principal.clone(),
+            user_id: self.user_id.clone(),
+            access_key_id: Some(access_key_id.to_owned()),
+            session: self.session.clone(),
+            source_ip: Some(source_ip),
+            secure_transport,
+        }
+    }
+}
+
+/// The unique id of somebody whom the configuration declares: the same at every start. Four letters and 17 of `A-Z2-7`, as AWS's.
+fn declared_id(prefix: &str, arn: &str) -> String {
+    let hash = tresor_digest::sha256(arn.as_bytes());
+    let rest: String = hash[..17].iter().map(|byte| char::from(ID_ALPHABET[usize::from(byte % 32)])).collect();
+    format!("{prefix}{rest}")
+}
+
+const ID_ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -107,9 +142,10 @@ impl Directory {
     pub fn add_policy(&mut self, principal: Principal, policy: Policy) {
         self.policies.entry(principal).or_default().push(Arc::new(policy));
     }
-    /// The identity policies of a principal; an account's root has none and needs none.
-    pub fn policies(&self, principal: &Principal) -> Vec<Arc<Policy>> {
-        self.policies.get(principal).cloned().unwrap_or_default()
+    /// The policies and tags that bind a caller now; an account's root has none and needs none.
+    pub fn bindings(&self, caller: &Caller) -> Bindings {
+        let identity = self.policies.get(&caller.principal).cloned().unwrap_or_default();
+        Bindings { identity: identity.into(), ..Bindings::default() }
     }
     /// Whether an ARN or an account id, as policies write principals, names someone who is declared.
     pub fn names(&self, principal: &str) -> bool {
@@ -149,7 +185,7 @@ mod tests {
         let id: AccountId = "111122223333".parse().unwrap();
         let mut directory = Directory::default();
         let root = || Principal::Root { account: id.clone() };
-        let credential = |secret: &str| Credential { principal: root(), secret: SecretAccessKey::new(secret) };
+        let credential = |secret: &str| Credential::new(root(), SecretAccessKey::new(secret));
         assert!(matches!(directory.add_credential("A", credential("s")), Err(DirectoryError::NoAccount(_))));
         let account = Account { id: id.clone(), name: "main".into(), canonical_id: "0".repeat(64), email: None };
         directory.add_account(account).unwrap();

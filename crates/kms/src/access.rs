@@ -6,9 +6,8 @@ use crate::{
     key::{GrantRecord, KeyRecord, KeyState},
     ring::{Entry, Found, KeyRing},
 };
-use std::sync::Arc;
-use tresor_model::{Caller, KeyArn, Principal};
-use tresor_policy::{Context, Policy, Question, Reach, Who};
+use tresor_model::{Caller, KeyArn};
+use tresor_policy::{Bindings, Context, Policy, Question, Reach, RequestFacts, Who};
 
 /// One call of a KMS operation.
 #[derive(Clone, Debug)]
@@ -132,22 +131,35 @@ impl KeyRing {
             Err(KmsError::AccessDenied(format!("User: {who} is not authorized to perform: {action} on {place} {why}")))
         };
         let Some(account) = call.caller.account() else { return refused("") };
-        let own: Vec<Arc<Policy>> = self.identities.policies(&call.caller.principal);
-        let asked = own.iter().map(Arc::as_ref).chain(key.map(|(entry, _)| &*entry.policy)).any(Policy::asks_context);
-        let context =
-            if asked { self.context(call, key.map(|(entry, arn)| (&*entry.record, arn))) } else { Context::default() };
+        let bindings = self.identities.bindings(call.caller);
+        let own = &bindings.identity;
+        let asked = bindings.policies().chain(key.map(|(entry, _)| &*entry.policy)).any(Policy::asks_context);
+        let context = if asked {
+            self.context(call, &bindings, key.map(|(entry, arn)| (&*entry.record, arn)))
+        } else {
+            Context::default()
+        };
         let question = Question {
             who: Who { arn: caller_arn.as_deref(), account: Some(account.as_str()) },
             action: &action,
             resource,
             context: &context,
         };
-        let judged: Vec<_> = own.iter().map(|policy| policy.judge(&question)).collect();
-        if judged.iter().any(|judged| judged.deny.is_some()) {
+        let denies = |policy: &Policy| policy.judge(&question).deny.is_some();
+        let allows = |policy: &Policy| policy.judge(&question).allow.is_some();
+        if own.iter().any(|policy| denies(policy)) {
             return refused("with an explicit deny in an identity-based policy");
         }
-        let is_root = matches!(call.caller.principal, Principal::Root { .. });
-        let own_allows = is_root || judged.iter().any(|judged| judged.allow.is_some());
+        if bindings.boundary.as_deref().is_some_and(denies) {
+            return refused("with an explicit deny in a permissions boundary");
+        }
+        if bindings.session.iter().flat_map(|policies| policies.iter()).any(|policy| denies(policy)) {
+            return refused("with an explicit deny in a session policy");
+        }
+        let is_root = call.caller.is_root();
+        let by_boundary = bindings.boundary.as_deref().is_none_or(allows);
+        let by_session = bindings.session.as_ref().is_none_or(|policies| policies.iter().any(|policy| allows(policy)));
+        let own_allows = (is_root || own.iter().any(|policy| allows(policy))) && by_boundary && by_session;
         let by_identity = format!("because no identity-based policy allows the {action} action");
         let Some((entry, arn)) = key else {
             return if own_allows { Ok(()) } else { refused(&by_identity) };
@@ -180,39 +192,17 @@ impl KeyRing {
     }
 
     /// Condition keys of a call. Source: the developer guide, "AWS KMS condition keys".
-    fn context(&self, call: &Call<'_>, key: Option<(&KeyRecord, &KeyArn)>) -> Context {
+    fn context(&self, call: &Call<'_>, bindings: &Bindings, key: Option<(&KeyRecord, &KeyArn)>) -> Context {
         let mut context = call.keys.clone();
         let caller = call.caller;
+        let facts =
+            RequestFacts { now: self.clock.now(), region: &self.region, via: call.via, ..RequestFacts::default() };
+        context.set_global(caller, bindings, &facts);
         if let Some(account) = caller.account() {
-            context.set("kms:CallerAccount", account.as_str()).set("aws:PrincipalAccount", account.as_str());
+            context.set("kms:CallerAccount", account.as_str());
         }
-        if let Some(arn) = caller.principal.arn() {
-            context.set("aws:PrincipalArn", arn);
-        }
-        let kind = match &caller.principal {
-            Principal::Anonymous => "Anonymous",
-            Principal::Root { .. } => "Account",
-            Principal::User { name, .. } => {
-                context.set("aws:username", name.clone());
-                "User"
-            }
-        };
-        context.set("aws:PrincipalType", kind);
-        context.set("aws:SecureTransport", caller.secure_transport.to_string());
-        context.set("aws:RequestedRegion", self.region.clone());
-        let now = self.clock.now();
-        context.set("aws:CurrentTime", now.iso8601()).set("aws:EpochTime", now.seconds().to_string());
-        context.set("aws:ViaAWSService", call.via.is_some().to_string());
-        match call.via {
-            Some(service) => {
-                context.set("kms:ViaService", format!("{service}.{}.amazonaws.com", self.region));
-                context.set_all("aws:CalledVia", [format!("{service}.amazonaws.com")]);
-            }
-            None => {
-                if let Some(address) = caller.source_ip {
-                    context.set("aws:SourceIp", address.to_string());
-                }
-            }
+        if let Some(service) = call.via {
+            context.set("kms:ViaService", format!("{service}.{}.amazonaws.com", self.region));
         }
         if let Some(pairs) = call.context {
             for (name, value) in pairs {

@@ -433,8 +433,8 @@ mod tests {
     #[derive(Debug)]
     struct Nobody;
     impl Identities for Nobody {
-        fn policies(&self, _: &Principal) -> Vec<Arc<tresor_policy::Policy>> {
-            Vec::new()
+        fn bindings(&self, _: &Caller) -> tresor_policy::Bindings {
+            tresor_policy::Bindings::default()
         }
         fn exists(&self, _: &str) -> bool {
             true
@@ -476,7 +476,7 @@ mod tests {
     }
     fn caller() -> Caller {
         let account: AccountId = "111122223333".parse().unwrap();
-        Caller { principal: Principal::Root { account }, access_key_id: None, source_ip: None, secure_transport: true }
+        Caller::local(Principal::Root { account })
     }
     async fn new_key(ring: &KeyRing, caller: &Caller) -> Found {
         ring.create_key(&Call::new(caller, "CreateKey", ""), NewKey::default(), false).await.unwrap()

@@ -7,9 +7,9 @@ use crate::{
     owned::OwnedKeyRecord,
 };
 use async_trait::async_trait;
-use std::{fmt, io, sync::Arc};
-use tresor_model::{AccountId, KeyArn, Principal};
-use tresor_policy::Policy;
+use std::{fmt, io};
+use tresor_model::{AccountId, Caller, KeyArn};
+use tresor_policy::Bindings;
 use zeroize::Zeroizing;
 
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +71,8 @@ pub trait Dependents: Send + Sync + fmt::Debug {
 
 /// Who is who.
 pub trait Identities: Send + Sync + fmt::Debug {
-    /// The identity policies that bind a principal; an account's root needs none.
-    fn policies(&self, principal: &Principal) -> Vec<Arc<Policy>>;
+    /// The policies and tags that bind a caller now; an account's root needs no policy.
+    fn bindings(&self, caller: &Caller) -> Bindings;
     /// Whether an ARN or an account id of a policy's principal element names someone.
     fn exists(&self, principal: &str) -> bool;
 }

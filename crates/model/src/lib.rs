@@ -14,7 +14,7 @@ pub use acl::{Acl, Grant, Grantee, Group, Permission, Reach, TooManyGrants};
 pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType, ETag};
 pub use ident::{BucketId, UploadId, VersionId, WriteId};
 pub use names::{BucketName, InvalidName, ObjectKey};
-pub use principal::{AccountId, Caller, KeyArn, PARTITION, Principal};
+pub use principal::{AccountId, Caller, KeyArn, PARTITION, Principal, Session};
 pub use range::ByteRange;
 pub use tags::{InvalidTags, TagSet};
 pub use time::{Clock, Entropy, Timestamp};

@@ -7,8 +7,8 @@ use tresor_audit::Head;
 use tresor_envelope::RecordKey;
 use tresor_identity::Directory;
 use tresor_kms::{AliasRecord, Change, Dependents, Identities, Kept, KeyStore, KeyStoreError, OwnedKeyRecord};
-use tresor_model::{AccountId, Principal};
-use tresor_policy::Policy;
+use tresor_model::{AccountId, Caller};
+use tresor_policy::Bindings;
 use tresor_storage::{Batch, MetaStore, Partition, Scan, Store, open_record, seal_record, verify_record};
 
 /// KMS keys (`key/ACCOUNT/ID`), aliases (`alias/ACCOUNT/NAME`) and grants (`grant/ACCOUNT/KEY/ID`).
@@ -235,8 +235,8 @@ impl Dependents for ObjectDependents {
 pub struct DirectoryIdentities(pub Arc<Directory>);
 
 impl Identities for DirectoryIdentities {
-    fn policies(&self, principal: &Principal) -> Vec<Arc<Policy>> {
-        self.0.policies(principal)
+    fn bindings(&self, caller: &Caller) -> Bindings {
+        self.0.bindings(caller)
     }
     fn exists(&self, principal: &str) -> bool {
         self.0.names(principal)

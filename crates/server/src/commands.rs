@@ -110,12 +110,7 @@ async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Resu
         None => parts.first_account.clone(),
     };
     let ring = &parts.keys;
-    let caller = Caller {
-        principal: Principal::Root { account: account.clone() },
-        access_key_id: None,
-        source_ip: None,
-        secure_transport: true,
-    };
+    let caller = Caller::local(Principal::Root { account: account.clone() });
     let text = |error: KmsError| error.to_string();
     let call = |operation| Call::new(&caller, operation, "");
     let find = async |name: &str| {

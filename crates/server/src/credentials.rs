@@ -44,10 +44,10 @@ pub fn directory(
         })?;
         if let (Some(key), Some(secret)) = (&declared.access_key_id, &declared.secret_access_key) {
             let principal = Principal::Root { account: id.clone() };
-            directory.add_credential(key, Credential { principal, secret: SecretAccessKey::new(secret.as_str()) })?;
+            directory.add_credential(key, Credential::new(principal, SecretAccessKey::new(secret.as_str())))?;
         }
         for user in &declared.user {
-            let principal = Principal::User { account: id.clone(), name: user.name.clone() };
+            let principal = Principal::user(id.clone(), user.name.as_str());
             let secret = SecretAccessKey::new(user.secret_access_key.as_str());
             if let Some(path) = &user.policy {
                 let path = config.directory.join(path);
@@ -57,7 +57,7 @@ pub fn directory(
                     .map_err(|error| CredentialsError::Policy(path.clone(), error.to_string()))?;
                 directory.add_policy(principal.clone(), policy);
             }
-            directory.add_credential(&user.access_key_id, Credential { principal, secret })?;
+            directory.add_credential(&user.access_key_id, Credential::new(principal, secret))?;
         }
         ids.push(id);
     }
@@ -73,7 +73,7 @@ pub fn directory(
     };
     let bearer = config.account.iter().position(|account| account.access_key_id.as_ref() == Some(&key));
     let account = ids[bearer.unwrap_or(0)].clone();
-    directory.add_credential(&key, Credential { principal: Principal::Root { account }, secret })?;
+    directory.add_credential(&key, Credential::new(Principal::Root { account }, secret))?;
     Ok(directory)
 }
 

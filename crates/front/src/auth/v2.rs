@@ -6,7 +6,7 @@ use crate::head::Head;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{collections::BTreeMap, time::UNIX_EPOCH};
 use subtle::ConstantTimeEq;
-use tresor_model::{Caller, Timestamp};
+use tresor_model::Timestamp;
 
 /// Query parameters that are part of the resource.
 const SUB_RESOURCES: [&str; 37] = [
@@ -123,12 +123,7 @@ impl Authenticator {
         }
         Ok(Authenticated {
             payload: payload(head, None, SigVersion::V2)?,
-            caller: Caller {
-                principal: credential.principal.clone(),
-                access_key_id: Some(key_id.to_owned()),
-                source_ip: Some(head.source_ip),
-                secure_transport: head.secure,
-            },
+            caller: credential.caller(key_id, head.source_ip, head.secure),
             info: AuthInfo { version: SigVersion::V2, via },
         })
     }

@@ -13,7 +13,7 @@ use std::{
 };
 use subtle::ConstantTimeEq;
 use tresor_identity::Credential;
-use tresor_model::{Caller, Timestamp};
+use tresor_model::Timestamp;
 use zeroize::Zeroizing;
 
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -200,12 +200,7 @@ impl Authenticator {
         };
         Ok(Authenticated {
             payload: payload(head, Some(&signer), SigVersion::V4)?,
-            caller: Caller {
-                principal: credential.principal.clone(),
-                access_key_id: Some(key_id.clone()),
-                source_ip: Some(head.source_ip),
-                secure_transport: head.secure,
-            },
+            caller: credential.caller(key_id, head.source_ip, head.secure),
             info: AuthInfo { version: SigVersion::V4, via },
         })
     }
@@ -292,7 +287,7 @@ mod tests {
             .unwrap();
         let secret = SecretAccessKey::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
         directory
-            .add_credential("AKIAIOSFODNN7EXAMPLE", Credential { principal: Principal::Root { account: id }, secret })
+            .add_credential("AKIAIOSFODNN7EXAMPLE", Credential::new(Principal::Root { account: id }, secret))
             .unwrap();
         let clock = Arc::new(At(Timestamp::parse_basic(now).unwrap()));
         Authenticator::new(AuthSettings { sigv2: true, virtual_host_domains: Vec::new() }, Arc::new(directory), clock)
