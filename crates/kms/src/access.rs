@@ -7,7 +7,10 @@ use crate::{
     ring::{Entry, Found, KeyRing},
 };
 use tresor_model::{Caller, KeyArn};
-use tresor_policy::{Bindings, Context, Policy, Question, Reach, RequestFacts, Who};
+use tresor_policy::{
+    Bindings, CallerNames, Context, Policy, PolicyKind, Question, Reach, Reason, RequestFacts, Sources,
+    decide_identity, decide_key,
+};
 
 /// One call of a KMS operation.
 #[derive(Clone, Debug)]
@@ -132,63 +135,40 @@ impl KeyRing {
         };
         let Some(account) = call.caller.account() else { return refused("") };
         let bindings = self.identities.bindings(call.caller);
-        let own = &bindings.identity;
         let asked = bindings.policies().chain(key.map(|(entry, _)| &*entry.policy)).any(Policy::asks_context);
         let context = if asked {
             self.context(call, &bindings, key.map(|(entry, arn)| (&*entry.record, arn)))
         } else {
             Context::default()
         };
-        let question = Question {
-            who: Who { arn: caller_arn.as_deref(), account: Some(account.as_str()) },
-            action: &action,
-            resource,
-            context: &context,
-        };
-        let denies = |policy: &Policy| policy.judge(&question).deny.is_some();
-        let allows = |policy: &Policy| policy.judge(&question).allow.is_some();
-        if own.iter().any(|policy| denies(policy)) {
-            return refused("with an explicit deny in an identity-based policy");
-        }
-        if bindings.boundary.as_deref().is_some_and(denies) {
-            return refused("with an explicit deny in a permissions boundary");
-        }
-        if bindings.session.iter().flat_map(|policies| policies.iter()).any(|policy| denies(policy)) {
-            return refused("with an explicit deny in a session policy");
-        }
-        let is_root = call.caller.is_root();
-        let by_boundary = bindings.boundary.as_deref().is_none_or(allows);
-        let by_session = bindings.session.as_ref().is_none_or(|policies| policies.iter().any(|policy| allows(policy)));
-        let own_allows = (is_root || own.iter().any(|policy| allows(policy))) && by_boundary && by_session;
-        let by_identity = format!("because no identity-based policy allows the {action} action");
+        let names = CallerNames::of(call.caller);
+        let who = names.requester(call.caller);
+        let question = Question { who, action: &action, resource, context: &context };
         let Some((entry, arn)) = key else {
-            return if own_allows { Ok(()) } else { refused(&by_identity) };
+            let decision = decide_identity(&question, &bindings.sources());
+            return if decision.allowed() { Ok(()) } else { refused(&decision.because(&action)) };
         };
-        let by_key = entry.policy.judge(&question);
-        if by_key.deny.is_some() {
-            return refused("with an explicit deny in a resource-based policy");
-        }
+        let granted = if by_grants { self.granted(call, &entry.record) } else { None };
+        let sources =
+            Sources { resource: Some(&entry.policy), resource_account: arn.account(), granted, ..bindings.sources() };
+        let decision = decide_key(&question, &sources);
         let same_account = arn.account() == account.as_str();
-        if !same_account && !CROSS_ACCOUNT.contains(&call.operation) {
-            return refused("because no resource-based policy allows the action for another account");
-        }
-        let reach = by_key.allow.map(|(_, reach)| reach);
-        let granted = by_grants
-            && self.grants_of(&entry.record).iter().any(|grant| grants(grant, call, &entry.record, own_allows));
-        let by_resource = match reach {
-            Some(Reach::Caller | Reach::Anyone) => true,
-            Some(Reach::Account) => own_allows,
-            None => false,
-        };
-        let allowed = if same_account { by_resource || granted } else { (reach.is_some() || granted) && own_allows };
-        match (allowed, reach) {
-            (true, _) => Ok(()),
-            (false, Some(Reach::Account)) => refused(&by_identity),
-            (false, _) if !same_account => refused(
+        match decision.reason {
+            Reason::Denied(_) => refused(&decision.because(&action)),
+            _ if !same_account && !CROSS_ACCOUNT.contains(&call.operation) => {
+                refused("because no resource-based policy allows the action for another account")
+            }
+            _ if decision.allowed() => Ok(()),
+            Reason::NotAllowed(PolicyKind::Resource) if !same_account => refused(
                 "because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
             ),
-            (false, _) => refused(&format!("because no resource-based policy allows the {action} action")),
+            _ => refused(&decision.because(&action)),
         }
+    }
+
+    /// The strongest way in which a grant covers the call.
+    fn granted(&self, call: &Call<'_>, record: &KeyRecord) -> Option<Reach> {
+        self.grants_of(record).iter().filter_map(|grant| grants(grant, call, record)).max()
     }
 
     /// Condition keys of a call. Source: the developer guide, "AWS KMS condition keys".
@@ -226,21 +206,29 @@ impl KeyRing {
     }
 }
 
-/// Whether a grant covers the call. A grant to an account delegates to the account's own policies, as a key policy does.
-fn grants(grant: &GrantRecord, call: &Call<'_>, key: &KeyRecord, own_allows: bool) -> bool {
+/// Whether a grant covers the call, and how: as a principal of the key's policy would, with which an account delegates to its own
+/// policies.
+fn grants(grant: &GrantRecord, call: &Call<'_>, key: &KeyRecord) -> Option<Reach> {
     let caller = &call.caller.principal;
-    let account_root = caller.account().map(|account| format!("arn:aws:iam::{account}:root"));
-    let is_grantee = caller.arn().as_deref() == Some(&grant.grantee)
-        || (own_allows && account_root.as_deref() == Some(&grant.grantee));
-    if !is_grantee || !grant.operations.iter().any(|operation| operation == call.operation) {
-        return false;
+    let is_grantee = |arn: Option<String>| arn.as_deref() == Some(grant.grantee.as_str());
+    let reach = if is_grantee(caller.account().map(|account| format!("arn:aws:iam::{account}:root"))) {
+        Reach::Account
+    } else if is_grantee(caller.role_arn()) {
+        Reach::Role
+    } else if is_grantee(caller.arn()) {
+        Reach::Caller
+    } else {
+        return None;
+    };
+    if !grant.operations.iter().any(|operation| operation == call.operation) {
+        return None;
     }
     if !key.spec.is_symmetric() || matches!(call.operation, "CreateGrant" | "RetireGrant" | "DescribeKey") {
-        return true;
+        return Some(reach);
     }
     let given = call.context.unwrap_or_default();
     let has = |pair: &(String, String)| given.contains(pair);
     let equal = grant.context_equals.as_ref().is_none_or(|pairs| pairs.len() == given.len() && pairs.iter().all(has));
     let subset = grant.context_subset.as_ref().is_none_or(|pairs| pairs.iter().all(has));
-    equal && subset
+    (equal && subset).then_some(reach)
 }

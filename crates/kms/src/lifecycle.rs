@@ -9,7 +9,7 @@ use crate::{
 };
 use std::sync::Arc;
 use tresor_model::AccountId;
-use tresor_policy::{MalformedPolicy, Policy, Question, Who};
+use tresor_policy::{CallerNames, MalformedPolicy, Policy, Question};
 
 /// A key policy, in bytes.
 const MAX_POLICY: usize = 32 * 1024;
@@ -220,8 +220,8 @@ impl KeyRing {
         if bypass {
             return Ok(());
         }
-        let arn_of_caller = call.caller.principal.arn();
-        let who = Who { arn: arn_of_caller.as_deref(), account: call.caller.account().map(AccountId::as_str) };
+        let names = CallerNames::of(call.caller);
+        let who = names.requester(call.caller);
         let question = Question { who, action: "kms:PutKeyPolicy", resource: arn, context: &call.keys };
         let judged = policy.judge(&question);
         if judged.deny.is_some() || judged.allow.is_none() {

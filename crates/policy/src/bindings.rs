@@ -1,6 +1,6 @@
 //! What binds a caller besides the policies of what he asks for.
 
-use crate::document::Policy;
+use crate::{decide::Sources, document::Policy};
 use std::sync::Arc;
 
 type Policies = Arc<[Arc<Policy>]>;
@@ -23,6 +23,16 @@ impl Bindings {
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
         let session = self.session.iter().flat_map(|policies| policies.iter());
         self.identity.iter().chain(&self.boundary).chain(session).map(Arc::as_ref)
+    }
+
+    /// As sides of a decision, for a resource without a policy.
+    pub fn sources(&self) -> Sources<'_> {
+        Sources {
+            identity: &self.identity,
+            boundary: self.boundary.as_ref().map(std::slice::from_ref),
+            session: self.session.as_deref(),
+            ..Sources::default()
+        }
     }
 }
 

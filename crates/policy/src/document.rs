@@ -5,6 +5,7 @@ use crate::{
     context::Context,
     json::Json,
     pattern::{Allows, ArnPattern, Pattern},
+    principal::{Principals, Reach, Requester},
 };
 use std::fmt;
 
@@ -17,39 +18,20 @@ impl MalformedPolicy {
     pub(crate) fn syntax() -> Self {
         Self("Syntax errors in policy.".into())
     }
-    fn because(text: &str) -> Self {
+    pub(crate) fn because(text: &str) -> Self {
         Self(text.into())
     }
-}
-
-/// Who asks, as principals of a resource policy name him.
-#[derive(Clone, Copy, Debug)]
-pub struct Who<'a> {
-    /// `None` for an anonymous caller.
-    pub arn: Option<&'a str>,
-    pub account: Option<&'a str>,
 }
 
 /// What is judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    pub who: Who<'a>,
+    pub who: Requester<'a>,
     /// `kms:Decrypt`
     pub action: &'a str,
     /// The resource's ARN, or `*`.
     pub resource: &'a str,
     pub context: &'a Context,
-}
-
-/// How a principal element reached the caller; the strongest counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
-    /// The account or its root: delegates to the account's own policies.
-    Account,
-    /// `*`
-    Anyone,
-    /// The caller's own ARN, or an identity policy of his.
-    Caller,
 }
 
 /// What one document says: the first statement that denies, and the strongest that allows.
@@ -59,23 +41,6 @@ pub struct Judged<'p> {
     pub allow: Option<(&'p Statement, Reach)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum PrincipalName {
-    Anyone,
-    /// Twelve digits or the account's root ARN.
-    Account(String),
-    Arn(String),
-    /// Federated, Service, CanonicalUser: nobody who signs here.
-    Other,
-}
-
-#[derive(Clone, Debug)]
-struct Names {
-    names: Vec<PrincipalName>,
-    /// `NotPrincipal`
-    negated: bool,
-}
-
 /// One statement.
 #[derive(Clone)]
 pub struct Statement {
@@ -83,7 +48,7 @@ pub struct Statement {
     /// Its place in the document, from 0.
     pub index: usize,
     allow: bool,
-    principals: Option<Names>,
+    principals: Option<Principals>,
     actions: (Vec<Pattern>, bool),
     resources: Option<(Vec<ArnPattern>, bool)>,
     conditions: Vec<Condition>,
@@ -159,10 +124,7 @@ impl Policy {
     /// ARNs of users and roles, and accounts, that the document names as principals.
     pub fn principals(&self) -> impl Iterator<Item = &str> {
         let names = self.statements.iter().filter_map(|statement| statement.principals.as_ref());
-        names.flat_map(|names| &names.names).filter_map(|name| match name {
-            PrincipalName::Account(id) | PrincipalName::Arn(id) => Some(id.as_str()),
-            PrincipalName::Anyone | PrincipalName::Other => None,
-        })
+        names.flat_map(Principals::aws_names)
     }
 
     /// Pure: the same question always gets the same answer.
@@ -203,7 +165,7 @@ impl Statement {
                     });
                 }
                 "Principal" | "NotPrincipal" if resource_policy => {
-                    let names = Names { names: principal_names(value)?, negated: name == "NotPrincipal" };
+                    let names = Principals::read(value, name == "NotPrincipal")?;
                     if principals.replace(names).is_some() {
                         return Err(twice());
                     }
@@ -247,19 +209,9 @@ impl Statement {
 
     /// Whether the statement speaks of this caller, and how.
     fn reach(&self, question: &Question<'_>) -> Option<Reach> {
-        let Some(names) = &self.principals else { return Some(Reach::Caller) };
-        let who = question.who;
-        let reached = names.names.iter().filter_map(|name| match name {
-            PrincipalName::Anyone => Some(Reach::Anyone),
-            PrincipalName::Account(account) => (who.account == Some(account)).then_some(Reach::Account),
-            PrincipalName::Arn(arn) => (who.arn == Some(arn)).then_some(Reach::Caller),
-            PrincipalName::Other => None,
-        });
-        let reached = reached.max();
-        match (names.negated, reached) {
-            (false, reached) => reached,
-            (true, None) => Some(Reach::Anyone),
-            (true, Some(_)) => None,
+        match &self.principals {
+            Some(principals) => principals.reach(&question.who),
+            None => Some(Reach::Caller),
         }
     }
 
@@ -298,46 +250,6 @@ fn action_patterns(value: &Json) -> Result<Vec<Pattern>, MalformedPolicy> {
     value.items().iter().map(read).collect()
 }
 
-fn principal_names(value: &Json) -> Result<Vec<PrincipalName>, MalformedPolicy> {
-    let invalid = || MalformedPolicy::because("Invalid principal in policy");
-    if value.text() == Some("*") {
-        return Ok(vec![PrincipalName::Anyone]);
-    }
-    let mut names = Vec::new();
-    for (kind, list) in value.object().ok_or_else(invalid)? {
-        for item in list.items() {
-            let text = item.text().ok_or_else(invalid)?;
-            names.push(match kind.as_str() {
-                "AWS" => aws_principal(text).ok_or_else(invalid)?,
-                "Federated" | "Service" | "CanonicalUser" => PrincipalName::Other,
-                _ => return Err(invalid()),
-            });
-        }
-    }
-    if names.is_empty() { Err(invalid()) } else { Ok(names) }
-}
-
-fn aws_principal(text: &str) -> Option<PrincipalName> {
-    let twelve = |text: &str| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
-    if text == "*" {
-        return Some(PrincipalName::Anyone);
-    }
-    if twelve(text) {
-        return Some(PrincipalName::Account(text.to_owned()));
-    }
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    let ["arn", "aws", "iam" | "sts", "", account, resource] = parts.as_slice() else { return None };
-    if !twelve(account) || resource.contains(['*', '?']) {
-        return None;
-    }
-    if *resource == "root" {
-        return Some(PrincipalName::Account((*account).to_owned()));
-    }
-    let (kind, name) = resource.split_once('/')?;
-    let known = matches!(kind, "user" | "role" | "assumed-role" | "federated-user");
-    (known && !name.is_empty()).then(|| PrincipalName::Arn(text.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,7 +257,7 @@ mod tests {
 
     const USER: &str = "arn:aws:iam::111122223333:user/alice";
     fn ask<'a>(action: &'a str, context: &'a Context) -> Question<'a> {
-        let who = Who { arn: Some(USER), account: Some("111122223333") };
+        let who = Requester::of(crate::principal::Kind::User, USER, "111122223333");
         Question { who, action, resource: "arn:aws:kms:us-east-1:111122223333:key/k", context }
     }
     fn policy(statement: &str) -> Policy {

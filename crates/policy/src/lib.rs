@@ -5,12 +5,18 @@
 mod bindings;
 mod condition;
 mod context;
+mod decide;
 mod document;
 mod global;
 mod json;
 mod pattern;
+mod principal;
 
 pub use bindings::Bindings;
 pub use context::Context;
-pub use document::{Judged, MalformedPolicy, Policy, Question, Reach, Statement, Who};
+pub use decide::{
+    Decision, Effect, PolicyKind, Reason, Sources, decide_identity, decide_key, decide_resource, decide_trust,
+};
+pub use document::{Judged, MalformedPolicy, Policy, Question, Statement};
 pub use global::RequestFacts;
+pub use principal::{CallerNames, Kind, Reach, Requester};
