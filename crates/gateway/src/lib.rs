@@ -7,6 +7,7 @@ mod authorize;
 mod body;
 mod catalogue;
 mod conditions;
+mod derive;
 mod error;
 mod fields;
 mod headers;
@@ -17,5 +18,6 @@ mod sse;
 mod table;
 mod xml;
 
+pub use derive::{Asked, Derived, Pairs, Required, Role, Signed, derive};
 pub use serve::{Gateway, GatewaySettings};
 pub use table::{OperationRow, operations};

@@ -2,6 +2,7 @@
 
 use crate::{
     catalogue::{CATALOGUE, Named},
+    derive::On,
     operation::{Operation, Scope},
     ops,
     serve::{Handler, handler},
@@ -45,6 +46,19 @@ pub fn operations() -> Vec<OperationRow> {
 /// The IAM action of an operation.
 pub(crate) fn action(name: &'static str) -> &'static str {
     CATALOGUE.iter().find(|entry| entry.name == name).map_or("s3:*", |entry| entry.action)
+}
+
+/// The permission of an operation that needs one and the same whatever a request says. A name that is no operation's needs what
+/// nobody is given.
+pub(crate) fn plain_need(name: &str) -> (&'static str, On) {
+    match CATALOGUE.iter().find(|entry| entry.name == name) {
+        None => ("s3:*", On::Bucket),
+        Some(entry) => match entry.route.scope {
+            Scope::Service => (entry.action, On::Account),
+            Scope::Bucket => (entry.action, On::Bucket),
+            Scope::Object => (entry.action, On::Object),
+        },
+    }
 }
 
 /// An operation that a request was routed to.

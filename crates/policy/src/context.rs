@@ -31,6 +31,10 @@ impl Context {
     pub(crate) fn get(&self, folded: &str) -> Option<&[String]> {
         self.0.get(folded).map(Vec::as_slice)
     }
+    /// The values of a key, by its name in any case; nothing when it is absent.
+    pub fn values(&self, key: &str) -> Option<&[String]> {
+        self.get(&folded(key))
+    }
     /// A key's only value: what a policy variable stands for.
     pub(crate) fn only(&self, folded: &str) -> Option<&str> {
         match self.get(folded) {
