@@ -7,6 +7,7 @@ import base64
 import concurrent.futures
 import hashlib
 import http.client
+import json
 import os
 import pathlib
 import sys
@@ -17,7 +18,7 @@ import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
 
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
@@ -124,11 +125,53 @@ def memory(server, clients=32, size=64 << 20):
     assert max(highest.values()) < 200
 
 
+def kms(server, count=4000, clients=32):
+    """GenerateDataKey and Decrypt over 32 connections against a bare authenticated request (HEAD of a bucket): all signed before."""
+    base = server.endpoints["http"]
+    host = urllib.parse.urlsplit(base)
+    credentials = Credentials(*ACCOUNTS["main"][1:])
+    blob = server.kms().encrypt(KeyId=KEY_ID, Plaintext=b"x" * 32)["CiphertextBlob"]
+    calls = {
+        "HEAD bucket": ("HEAD", "/bench", None, None),
+        "GenerateDataKey": ("POST", "/", "GenerateDataKey", {"KeyId": KEY_ID, "KeySpec": "AES_256"}),
+        "Decrypt": ("POST", "/", "Decrypt", {"CiphertextBlob": base64.b64encode(blob).decode()}),
+    }
+    print("| request | rate | CPU | CPU against HEAD |\n|---|---|---|---|")
+    bare = None
+    for name, (method, path, operation, members) in calls.items():
+        if operation is None:
+            request = AWSRequest(method, base + path, headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
+            Unsigned(credentials, "s3", REGION).add_auth(request)
+            body = None
+        else:
+            body = json.dumps(members).encode()
+            headers = {"X-Amz-Target": f"TrentService.{operation}", "Content-Type": "application/x-amz-json-1.1"}
+            request = AWSRequest(method, base + path, headers=headers, data=body)
+            SigV4Auth(credentials, "kms", REGION).add_auth(request)
+        headers = dict(request.headers.items())
+
+        def client(number):
+            connection = http.client.HTTPConnection(host.hostname, host.port)
+            for _ in range(number, count, clients):
+                connection.request(method, path, body=body, headers=headers)
+                answer = connection.getresponse()
+                answer.read()
+                assert answer.status == 200, (name, answer.status)
+
+        used, start = cpu(server.process.pid), time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+            list(pool.map(client, range(clients)))
+        rate, seconds = count / (time.monotonic() - start), (cpu(server.process.pid) - used) / count
+        bare = bare or seconds
+        print(f"| {name} | {rate:.0f}/s | {seconds * 1e6:.0f} µs | {seconds / bare:.2f} |", flush=True)
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="tresor-bench-") as home:
         server = Server(home, log="warn").start()
         try:
             server.client().create_bucket(Bucket="bench")
+            kms(server)
             memory(server)
             throughput(server)
         finally:

@@ -13,7 +13,7 @@ use tresor_front::{AuthSettings, Authenticator, ChunkDecoder, Head, Query};
 use tresor_identity::{Account, Credential, Directory, SecretAccessKey};
 use tresor_kms::{
     Call, Change, Domain, ErasureSecrets, Identities, Kept, KeyRing, KeyRingParts, KeySource, KeyStore, KeyStoreError,
-    KmsError, NewKey, ObjectPlace, RootKey, SYMMETRIC, SoftwareKeys, Witness,
+    KeyUse, KmsError, NewKey, ObjectPlace, RootKey, SYMMETRIC, SoftwareKeys, Witness,
 };
 use tresor_model::{AccountId, BucketId, Caller, Clock, Entropy, KeyArn, Principal, Timestamp, WriteId};
 use zeroize::Zeroizing;
@@ -177,6 +177,12 @@ impl KeyStore for Nowhere {
         Ok(Kept::default())
     }
     async fn commit(&self, _: &[Change]) -> Result<(), KeyStoreError> {
+        Ok(())
+    }
+    async fn put_uses(&self, _: &[KeyUse]) -> Result<(), KeyStoreError> {
+        Ok(())
+    }
+    async fn put_tracking_since(&self, _: Timestamp) -> Result<(), KeyStoreError> {
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives import hashes, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from harness import ACCOUNTS, REGION, binary
+from harness import ACCOUNTS, REGION, Server, binary
 
 ACCOUNT = ACCOUNTS["main"][0]
 
@@ -296,9 +296,39 @@ def test_what_is_not_there_says_so(kms, key):
 
 
 def test_last_usage(kms, key):
-    assert "KeyLastUsage" not in kms.get_key_last_usage(KeyId=key)
-    kms.encrypt(KeyId=key, Plaintext=b"x")
+    assert kms.get_key_last_usage(KeyId=key)["KeyLastUsage"] == {}
+    refused("DryRunOperationException", kms.encrypt, KeyId=key, Plaintext=b"x", DryRun=True)
+    assert kms.get_key_last_usage(KeyId=key)["KeyLastUsage"] == {}
+    blob = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
     assert kms.get_key_last_usage(KeyId=key)["KeyLastUsage"]["Operation"] == "Encrypt"
+    refused("InvalidCiphertextException", kms.decrypt, KeyId=key, CiphertextBlob=blob, EncryptionContext={"a": "b"})
+    last = kms.get_key_last_usage(KeyId=key)
+    assert last["KeyLastUsage"]["Operation"] == "Encrypt" and last["TrackingStartDate"] >= last["KeyCreationDate"]
+
+
+def test_last_usage_outlives_a_restart(tmp_path):
+    server = Server(tmp_path).start()
+    try:
+        key = server.kms().create_key()["KeyMetadata"]["KeyId"]
+        server.kms().encrypt(KeyId=key, Plaintext=b"x")
+        before = server.kms().get_key_last_usage(KeyId=key)
+        server.stop()
+        server.start()
+        after = server.kms().get_key_last_usage(KeyId=key)
+        assert after["KeyLastUsage"] == before["KeyLastUsage"] != {}
+        assert after["TrackingStartDate"] == before["TrackingStartDate"]
+    finally:
+        server.stop()
+
+
+def test_dry_runs_without_a_ciphertext(kms, key):
+    dry = {"DryRun": True, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}
+    refused("DryRunOperationException", kms.decrypt, KeyId=key, CiphertextBlob=b"none", **dry)
+    refused("ValidationException", kms.decrypt, CiphertextBlob=b"none", **dry)
+    refused("ValidationException", kms.decrypt, KeyId=key, CiphertextBlob=b"x", DryRun=True, DryRunModifiers=["ALL"])
+    refused("DryRunOperationException", kms.re_encrypt, SourceKeyId=key, CiphertextBlob=b"none", DestinationKeyId=key, **dry)
+    kms.disable_key(KeyId=key)
+    refused("DisabledException", kms.decrypt, KeyId=key, CiphertextBlob=b"none", **dry)
 
 
 def test_material_made_by_openssl_as_aws_documents_it(kms, tmp_path):

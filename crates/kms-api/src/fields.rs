@@ -102,6 +102,10 @@ impl Fields {
     fn take(&mut self, name: &str) -> Option<Value> {
         self.members.remove(name).filter(|value| !value.is_null())
     }
+    /// Whether the request is a dry run; the member is still to be taken.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.members.get("DryRun").and_then(Value::as_bool).unwrap_or_default()
+    }
     pub(crate) fn has(&self, name: &str) -> bool {
         self.members.get(name).is_some_and(|value| !value.is_null())
     }

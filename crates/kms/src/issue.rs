@@ -412,7 +412,7 @@ mod tests {
     use crate::{
         backend::SoftwareKeys,
         domain::{Domain, RootKey, tests::Counting},
-        key::KeyState,
+        key::{KeyState, KeyUse},
         ring::{Found, KeyRingParts, NewKey},
         traits::{Change, ErasureSecrets, Identities, Kept, KeyStore, KeyStoreError},
     };
@@ -427,6 +427,12 @@ mod tests {
             Ok(Kept::default())
         }
         async fn commit(&self, _: &[Change]) -> Result<(), KeyStoreError> {
+            Ok(())
+        }
+        async fn put_uses(&self, _: &[KeyUse]) -> Result<(), KeyStoreError> {
+            Ok(())
+        }
+        async fn put_tracking_since(&self, _: Timestamp) -> Result<(), KeyStoreError> {
             Ok(())
         }
     }

@@ -278,3 +278,15 @@ pub struct LastUse {
     #[n(2)]
     pub request_id: String,
 }
+
+/// The row of a key's last use.
+#[derive(Clone, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct KeyUse {
+    #[n(0)]
+    pub account: AccountId,
+    #[n(1)]
+    pub key_id: String,
+    #[n(2)]
+    pub last: LastUse,
+}

@@ -29,7 +29,8 @@ pub use grants::{GRANT_OPERATIONS, NewGrant};
 pub use import::{Import, ImportParameters};
 pub use issue::{Issued, KeySource, ObjectPlace};
 pub use key::{
-    AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, LastUse, Material, Origin, Rotation, RotationType,
+    AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, KeyUse, LastUse, Material, Origin, Rotation,
+    RotationType,
 };
 pub use owned::{OwnedKeyRecord, OwnedMaterialRecord};
 pub use ring::{Found, KeyRing, KeyRingParts, NewKey};

@@ -274,6 +274,7 @@ impl KeyRing {
             }
         }
         self.rotate_owned(now).await?;
+        self.remember_uses().await?;
         Ok(destroyed)
     }
 
@@ -284,6 +285,7 @@ impl KeyRing {
             self.backend.destroy(&key.id, name).await?;
         }
         self.bucket_keys.clear();
+        self.last_uses.lock().remove(&(key.account.clone(), key.id.clone()));
         let mut changes: Vec<Change> = self
             .aliases_of(key)
             .into_iter()

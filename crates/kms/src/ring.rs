@@ -6,7 +6,7 @@ use crate::{
     bucket_keys::BucketKeys,
     domain::Domain,
     error::KmsError,
-    key::{AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, LastUse, Origin, Rotation},
+    key::{AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, KeyUse, LastUse, Origin, Rotation},
     owned::OwnedKeys,
     spec::{KeySpec, KeyUsage},
     traits::{Change, Identities, KeyStore, Witness},
@@ -24,7 +24,6 @@ use tresor_policy::Policy;
 /// Keys of one account: AWS's quota is 100,000.
 const MAX_KEYS: usize = 100_000;
 /// Keys whose last use is remembered.
-const MAX_LAST_USES: usize = 100_000;
 pub(crate) const S3_ALIAS: &str = "alias/aws/s3";
 const S3_DESCRIPTION: &str = "Default key that protects my S3 objects when no other key is defined";
 /// Milliseconds of a day.
@@ -58,7 +57,8 @@ pub struct KeyRing {
     pub(crate) identities: Arc<dyn Identities>,
     pub(crate) witness: Arc<dyn Witness>,
     pub(crate) bucket_keys: BucketKeys,
-    pub(crate) last_uses: Mutex<HashMap<KeyName, LastUse>>,
+    /// By key, and whether the store knows it.
+    pub(crate) last_uses: Mutex<HashMap<KeyName, (LastUse, bool)>>,
     pub(crate) owned: OwnedKeys,
     /// Opens what was written before there were owned keys.
     pub(crate) s3_managed: LockedKey,
@@ -200,6 +200,21 @@ impl KeyRing {
             let name = (grant.account.clone(), grant.key_id.clone());
             keys.grants.entry(name).or_default().insert(grant.id.clone(), Arc::new(grant));
         }
+        let mut last_uses = HashMap::new();
+        for KeyUse { account, key_id, last } in kept.uses {
+            let name = (account, key_id);
+            if keys.keys.contains_key(&name) {
+                last_uses.insert(name, (last, true));
+            }
+        }
+        let started = match kept.tracking_since {
+            Some(since) => since,
+            None => {
+                let now = parts.clock.now();
+                parts.store.put_tracking_since(now).await?;
+                now
+            }
+        };
         Ok(Self {
             keys: RwLock::new(keys),
             changing: tokio::sync::Mutex::new(()),
@@ -208,13 +223,13 @@ impl KeyRing {
             identities: parts.identities,
             witness: parts.witness,
             bucket_keys: BucketKeys::default(),
-            last_uses: Mutex::default(),
+            last_uses: Mutex::new(last_uses),
             owned: OwnedKeys::open(domain, kept.owned)?,
             s3_managed: domain.s3_managed(),
             customer_secret: domain.customer_secret(),
             tokens: domain.tokens(),
             region: region.to_owned(),
-            started: parts.clock.now(),
+            started,
             clock: parts.clock,
             entropy: parts.entropy,
         })
@@ -318,9 +333,6 @@ impl KeyRing {
         let call = Call { alias: found.alias.clone(), ..call.clone() };
         self.permit(&call, &found.entry, &found.arn)?;
         found.entry.record.demand(needs, &found.arn, self.clock.now())?;
-        if needs == Needs::Use {
-            self.used(&call, &found.entry.record);
-        }
         Ok(found)
     }
 
@@ -347,21 +359,28 @@ impl KeyRing {
         self.admit(call, name, needs)
     }
 
-    /// Remembers what a key was last used for.
+    /// Remembers what a key was last used for: a cryptographic operation that succeeded.
     pub(crate) fn used(&self, call: &Call<'_>, key: &KeyRecord) {
         let operation = if call.operation.starts_with("ReEncrypt") { "ReEncrypt" } else { call.operation };
-        if matches!(operation, "GetPublicKey" | "DescribeKey" | "CreateGrant") {
-            return;
-        }
-        let mut uses = self.last_uses.lock();
-        let name = (key.account.clone(), key.id.clone());
-        if uses.len() < MAX_LAST_USES || uses.contains_key(&name) {
-            let at = self.clock.now();
-            uses.insert(name, LastUse { operation: operation.into(), at, request_id: call.request_id.into() });
-        }
+        let (at, request_id) = (self.clock.now(), call.request_id.to_owned());
+        let last = LastUse { operation: operation.to_owned(), at, request_id };
+        self.last_uses.lock().insert((key.account.clone(), key.id.clone()), (last, false));
     }
     pub fn last_use(&self, key: &KeyRecord) -> Option<LastUse> {
-        self.last_uses.lock().get(&(key.account.clone(), key.id.clone())).cloned()
+        self.last_uses.lock().get(&(key.account.clone(), key.id.clone())).map(|(last, _)| last.clone())
+    }
+
+    /// Stores what keys were used for since the last time; `tend` and the end of the server call it. Errors: Unavailable.
+    pub async fn remember_uses(&self) -> Result<(), KmsError> {
+        let mut fresh = Vec::new();
+        for (name, (last, stored)) in self.last_uses.lock().iter_mut().filter(|(_, (_, stored))| !stored) {
+            *stored = true;
+            fresh.push(KeyUse { account: name.0.clone(), key_id: name.1.clone(), last: last.clone() });
+        }
+        for some in fresh.chunks(crate::traits::MAX_CHANGES) {
+            self.store.put_uses(some).await?;
+        }
+        Ok(())
     }
 
     /// For S3's use of a key on a caller's behalf. Errors: AccessDenied, NotFound, Disabled, InvalidState.
@@ -372,6 +391,7 @@ impl KeyRing {
             let why = format!("{arn} key usage is {usage} which is not valid for {}.", call.operation);
             return Err(KmsError::InvalidKeyUsage(why));
         }
+        self.used(call, found.record());
         Ok(found.entry.record)
     }
 

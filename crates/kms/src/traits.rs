@@ -3,12 +3,12 @@
 use crate::{
     access::Call,
     error::KmsError,
-    key::{AliasRecord, GrantRecord, KeyRecord},
+    key::{AliasRecord, GrantRecord, KeyRecord, KeyUse},
     owned::OwnedKeyRecord,
 };
 use async_trait::async_trait;
 use std::{fmt, io};
-use tresor_model::{AccountId, Caller, KeyArn};
+use tresor_model::{AccountId, Caller, KeyArn, Timestamp};
 use tresor_policy::Bindings;
 use zeroize::Zeroizing;
 
@@ -23,6 +23,9 @@ pub struct Kept {
     pub aliases: Vec<AliasRecord>,
     pub grants: Vec<GrantRecord>,
     pub owned: Vec<OwnedKeyRecord>,
+    pub uses: Vec<KeyUse>,
+    /// When the use of keys began to be remembered; nothing for a new store.
+    pub tracking_since: Option<Timestamp>,
 }
 
 /// One change of one row.
@@ -43,6 +46,9 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     async fn load(&self) -> Result<Kept, KeyStoreError>;
     /// All or nothing for up to `KeyStore::MAX_CHANGES` changes.
     async fn commit(&self, changes: &[Change]) -> Result<(), KeyStoreError>;
+    /// What up to `MAX_CHANGES` keys were last used for. A loss of the newest is no harm.
+    async fn put_uses(&self, uses: &[KeyUse]) -> Result<(), KeyStoreError>;
+    async fn put_tracking_since(&self, since: Timestamp) -> Result<(), KeyStoreError>;
 }
 
 /// The most changes of one commit.

@@ -49,7 +49,6 @@ impl KeyRing {
             return Err(KmsError::InvalidKeyUsage(why));
         }
         found.record().demand(Needs::Use, &found.arn, self.clock.now())?;
-        self.used(&call, found.record());
         Ok(found)
     }
 
@@ -94,6 +93,7 @@ impl KeyRing {
         } else {
             self.encrypt(key, &pairs(&call), CALLERS, plaintext).await?
         };
+        self.used(&call, key);
         Ok((found, ciphertext))
     }
 
@@ -111,6 +111,14 @@ impl KeyRing {
             None if ciphertext[0] == 1 && ciphertext.len() > 2 + id.len() + 32 => Err(KmsError::AccessDenied("The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.".into())),
             None => Err(KmsError::InvalidCiphertext),
         }
+    }
+
+    /// Whether the caller could decrypt with a key, whatever the ciphertext. Errors: InvalidKeyUsage, those of the key's door.
+    pub fn may_decrypt(&self, call: &Call<'_>, name: &str, algorithm: &str) -> Result<(), KmsError> {
+        let mut call = call.clone();
+        call.keys.set("kms:EncryptionAlgorithm", algorithm);
+        let found = self.admit_use(&call, name, KeyUsage::EncryptDecrypt)?;
+        Self::fits(algorithm, found.record().spec.encryption_algorithms(), found.record().spec)
     }
 
     /// `name` may be left out for a symmetric ciphertext, which names its key.
@@ -138,6 +146,7 @@ impl KeyRing {
                 return Err(KmsError::DryRun);
             }
             let plaintext = self.backend.work(key, KeyWork::RsaDecrypt { algorithm, ciphertext }).await?.secret;
+            self.used(&call, key);
             return Ok(Decrypted { found, plaintext, material_id: None });
         }
         if key_id_of(ciphertext).is_some_and(|id| id != key.id) && self.key_of(&call, ciphertext).is_ok() {
@@ -147,6 +156,7 @@ impl KeyRing {
         if dry {
             return Err(KmsError::DryRun);
         }
+        self.used(&call, key);
         let at = 2 + key.id.len();
         let material_id = ciphertext.get(at..at + 32).map(hex::encode);
         Ok(Decrypted { found, plaintext, material_id })
@@ -187,6 +197,7 @@ impl KeyRing {
             return Err(KmsError::DryRun);
         }
         let ciphertext = self.encrypt(found.record(), &pairs(&call), CALLERS, secret).await?;
+        self.used(&call, found.record());
         Ok((found, ciphertext))
     }
 
@@ -259,6 +270,7 @@ impl KeyRing {
             return Err(KmsError::DryRun);
         }
         let output = self.backend.work(found.record(), work).await?;
+        self.used(&call, found.record());
         Ok((found, output))
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tresor_audit::Head;
 use tresor_envelope::RecordKey;
 use tresor_identity::Directory;
-use tresor_kms::{AliasRecord, Change, Dependents, Identities, Kept, KeyStore, KeyStoreError, OwnedKeyRecord};
-use tresor_model::{AccountId, Caller};
+use tresor_kms::{AliasRecord, Change, Dependents, Identities, Kept, KeyStore, KeyStoreError, KeyUse, OwnedKeyRecord};
+use tresor_model::{AccountId, Caller, Timestamp};
 use tresor_policy::Bindings;
 use tresor_storage::{Batch, MetaStore, Partition, Scan, Store, open_record, seal_record, verify_record};
 
@@ -24,6 +24,8 @@ const GRANTS: &[u8] = b"grant/";
 /// AWS owned keys: `owned/ACCOUNT`.
 const OWNED: &[u8] = b"owned/";
 const TOMBSTONES: &[u8] = b"tombstone/";
+const USES: &[u8] = b"use/";
+const TRACKING_SINCE: &[u8] = b"tracking-since";
 const AUDIT_HEAD: &[u8] = b"audit/head";
 /// What a backup holds, tombstones first.
 const MIRRORED: [&[u8]; 5] = [TOMBSTONES, KEYS, ALIASES, GRANTS, OWNED];
@@ -72,12 +74,29 @@ fn failed(error: impl std::fmt::Display) -> KeyStoreError {
 #[async_trait]
 impl KeyStore for KeyRecords {
     async fn load(&self) -> Result<Kept, KeyStoreError> {
+        let tracking_since = match self.meta.get(Partition::KMS, TRACKING_SINCE).await.map_err(failed)? {
+            Some(value) => Some(open_record(&self.records, Partition::KMS, TRACKING_SINCE, &value).map_err(failed)?),
+            None => None,
+        };
         Ok(Kept {
             keys: self.all(KEYS).await?,
             aliases: self.all(ALIASES).await?,
             grants: self.all(GRANTS).await?,
             owned: self.all(OWNED).await?,
+            uses: self.all(USES).await?,
+            tracking_since,
         })
+    }
+
+    async fn put_uses(&self, uses: &[KeyUse]) -> Result<(), KeyStoreError> {
+        let rows = uses.iter().map(|used| (row(USES, &used.account, &[&used.key_id]), used));
+        let batch = rows.fold(Batch::default(), |batch, (row, used)| self.write(batch, row, used));
+        self.meta.commit(Partition::KMS, batch).await.map_err(failed)
+    }
+
+    async fn put_tracking_since(&self, since: Timestamp) -> Result<(), KeyStoreError> {
+        let batch = self.write(Batch::default(), TRACKING_SINCE.to_vec(), &since);
+        self.meta.commit(Partition::KMS, batch).await.map_err(failed)
     }
 
     async fn commit(&self, changes: &[Change]) -> Result<(), KeyStoreError> {
@@ -86,7 +105,7 @@ impl KeyStore for KeyRecords {
             batch = match change {
                 Change::PutKey(key) => self.write(batch, row(KEYS, &key.account, &[&key.id]), key),
                 Change::RemoveKey { account, id } => {
-                    let batch = batch.delete(row(KEYS, account, &[id]));
+                    let batch = batch.delete(row(KEYS, account, &[id])).delete(row(USES, account, &[id]));
                     self.write(batch, tombstone(id), id)
                 }
                 Change::PutAlias(alias) => self.write(batch, row(ALIASES, &alias.account, &[&alias.name]), alias),

@@ -191,6 +191,9 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
     for task in [probes, commands, tending, keeping, recording, signals, watcher] {
         task.abort();
     }
+    if let Err(error) = parts.keys.remember_uses().await {
+        tracing::error!(%error, "what keys were last used for could not be stored");
+    }
     if let Err(error) = Arc::clone(&parts.audit).finish(Arc::clone(&parts.records)).await {
         tracing::error!(%error, "the audit trail could not be closed");
     }

@@ -3,7 +3,7 @@
 use super::{Common, blob};
 use crate::{fault::Fault, fields::Fields, table::Input};
 use serde_json::{Value, json};
-use tresor_kms::{KeySpec, SYMMETRIC};
+use tresor_kms::{KeySpec, KmsError, SYMMETRIC};
 use zeroize::Zeroizing;
 
 const ALGORITHMS: &[&str] = &["SYMMETRIC_DEFAULT", "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE"];
@@ -31,6 +31,25 @@ fn algorithm(fields: &mut Fields, name: &str) -> Result<String, Fault> {
     Ok(fields.choice(name, ALGORITHMS)?.unwrap_or_else(|| SYMMETRIC.into()))
 }
 
+/// `DryRunModifiers`: whether a dry run judges permissions alone, without a ciphertext. It means nothing without `DryRun`.
+fn ignores_ciphertext(fields: &mut Fields) -> Result<bool, Fault> {
+    Ok(fields.choices("DryRunModifiers", &["IGNORE_CIPHERTEXT"])?.is_some_and(|modifiers| !modifiers.is_empty()))
+}
+
+/// The ciphertext, which a dry run that ignores it need not have.
+fn ciphertext(fields: &mut Fields, ignored: bool) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    if ignored {
+        return Ok(fields.blob("CiphertextBlob", 1..=6144)?.unwrap_or_default());
+    }
+    fields.required_blob("CiphertextBlob", 1..=6144)
+}
+
+/// A key that a dry run without a ciphertext must be told. Errors: ValidationException.
+fn told<'a>(key: Option<&'a String>, member: &str) -> Result<&'a str, Fault> {
+    key.map(String::as_str)
+        .ok_or_else(|| Fault::validation(format!("{member} is required when DryRunModifiers has IGNORE_CIPHERTEXT.")))
+}
+
 pub(crate) async fn encrypt(input: Input<'_>, mut fields: Fields) -> Result<Value, Fault> {
     let key = fields.key()?;
     let plaintext = fields.required_blob("Plaintext", 1..=4096)?;
@@ -46,8 +65,8 @@ pub(crate) async fn encrypt(input: Input<'_>, mut fields: Fields) -> Result<Valu
 
 pub(crate) async fn decrypt(input: Input<'_>, mut fields: Fields) -> Result<Value, Fault> {
     no_recipient(&fields)?;
-    fields.refuse("DryRunModifiers")?;
-    let ciphertext = fields.required_blob("CiphertextBlob", 1..=6144)?;
+    let ignored = ignores_ciphertext(&mut fields)? && fields.is_dry();
+    let ciphertext = ciphertext(&mut fields, ignored)?;
     let key = fields.key_named("KeyId")?;
     let context = fields.map("EncryptionContext")?.unwrap_or_default();
     let algorithm = algorithm(&mut fields, "EncryptionAlgorithm")?;
@@ -55,6 +74,10 @@ pub(crate) async fn decrypt(input: Input<'_>, mut fields: Fields) -> Result<Valu
     fields.finish()?;
     common.check(input.ring)?;
     let call = input.call().with_context(&context);
+    if ignored {
+        input.ring.may_decrypt(&call, told(key.as_ref(), "KeyId")?, &algorithm)?;
+        return Err(KmsError::DryRun.into());
+    }
     let done = input.ring.decrypt_for(&call, key.as_deref(), &algorithm, &ciphertext, common.dry).await?;
     let mut answer = json!({
         "KeyId": done.found.arn.as_str(),
@@ -68,8 +91,8 @@ pub(crate) async fn decrypt(input: Input<'_>, mut fields: Fields) -> Result<Valu
 }
 
 pub(crate) async fn re_encrypt(input: Input<'_>, mut fields: Fields) -> Result<Value, Fault> {
-    fields.refuse("DryRunModifiers")?;
-    let ciphertext = fields.required_blob("CiphertextBlob", 1..=6144)?;
+    let ignored = ignores_ciphertext(&mut fields)? && fields.is_dry();
+    let ciphertext = ciphertext(&mut fields, ignored)?;
     let source = fields.key_named("SourceKeyId")?;
     let source_context = fields.map("SourceEncryptionContext")?.unwrap_or_default();
     let destination = fields.required("DestinationKeyId", 1..=2048)?;
@@ -86,6 +109,11 @@ pub(crate) async fn re_encrypt(input: Input<'_>, mut fields: Fields) -> Result<V
         let same = input.ring.locate(input.caller, source)?.arn == target.arn;
         opening.keys.set("kms:ReEncryptOnSameKey", same.to_string());
         sealing.keys.set("kms:ReEncryptOnSameKey", same.to_string());
+    }
+    if ignored {
+        input.ring.may_decrypt(&opening, told(source.as_ref(), "SourceKeyId")?, &from)?;
+        input.ring.encrypt_for(&sealing, &destination, &to, &[0], true).await?;
+        return Err(KmsError::DryRun.into());
     }
     // A dry run of the first step would end the second.
     let done = input.ring.decrypt_for(&opening, source.as_deref(), &from, &ciphertext, false).await?;

@@ -168,16 +168,15 @@ pub(crate) async fn last_usage(input: Input<'_>, mut fields: Fields) -> Result<V
     fields.finish()?;
     let found = input.ring.look(&input.call(), &key)?;
     let record = found.record();
-    let mut answer = json!({
+    let last = input.ring.last_use(record).map(
+        |last| json!({ "Operation": last.operation, "Timestamp": time(last.at), "KmsRequestId": last.request_id }),
+    );
+    Ok(json!({
         "KeyId": found.arn.as_str(),
+        "KeyLastUsage": last.unwrap_or_else(|| json!({})),
         "TrackingStartDate": time(input.ring.tracking_since().max(record.created)),
         "KeyCreationDate": time(record.created),
-    });
-    if let Some(last) = input.ring.last_use(record) {
-        answer["KeyLastUsage"] =
-            json!({ "Operation": last.operation, "Timestamp": time(last.at), "KmsRequestId": last.request_id });
-    }
-    Ok(answer)
+    }))
 }
 
 pub(crate) async fn tag(input: Input<'_>, mut fields: Fields) -> Result<Value, Fault> {
