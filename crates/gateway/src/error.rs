@@ -247,6 +247,7 @@ impl From<AuthError> for S3Error {
             AuthError::InvalidToken => {
                 Self::bad("InvalidToken", "The provided token is malformed or otherwise invalid.")
             }
+            AuthError::ExpiredToken => Self::bad("ExpiredToken", "The provided token has expired."),
             AuthError::SignatureDoesNotMatch { access_key_id, string_to_sign, provided } => Self::forbidden_signature()
                 .with("AWSAccessKeyId", access_key_id)
                 .with("StringToSign", string_to_sign)

@@ -126,6 +126,14 @@ impl Domain {
     pub(crate) fn tokens(&self) -> LockedKey {
         self.locked(b"tresor/v1/domain/kms-tokens")
     }
+    /// Seals the secrets of access keys.
+    pub fn access_keys(&self) -> Zeroizing<[u8; 32]> {
+        self.derived(b"tresor/v1/domain/access-keys")
+    }
+    /// Seals session tokens.
+    pub fn sessions(&self) -> Zeroizing<[u8; 32]> {
+        self.derived(b"tresor/v1/domain/sessions")
+    }
     pub(crate) fn kms(&self) -> LockedKey {
         self.locked(b"tresor/v1/domain/kms")
     }

@@ -68,20 +68,32 @@ pub struct Policy {
     asks_context: bool,
 }
 
+/// What a document is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Identity,
+    Resource,
+    Trust,
+}
+
 /// Statements of a document.
 const MAX_STATEMENTS: usize = 1000;
 
 impl Policy {
-    /// Reads a policy that names principals: of a key, a bucket, a role's trust. Errors: MalformedPolicy.
+    /// Reads a policy that names principals: of a key, a bucket. Errors: MalformedPolicy.
     pub fn of_resource(text: &str) -> Result<Self, MalformedPolicy> {
-        Self::read(text, true)
+        Self::read(text, Form::Resource)
+    }
+    /// Reads a role's trust policy: principals, and no resource but the role. Errors: MalformedPolicy.
+    pub fn of_trust(text: &str) -> Result<Self, MalformedPolicy> {
+        Self::read(text, Form::Trust)
     }
     /// Reads a policy of a user, group or role: no principals. Errors: MalformedPolicy.
     pub fn of_identity(text: &str) -> Result<Self, MalformedPolicy> {
-        Self::read(text, false)
+        Self::read(text, Form::Identity)
     }
 
-    fn read(text: &str, resource_policy: bool) -> Result<Self, MalformedPolicy> {
+    fn read(text: &str, form: Form) -> Result<Self, MalformedPolicy> {
         let json: Json =
             serde_json::from_str(text).map_err(|_| MalformedPolicy::because("This policy contains invalid Json"))?;
         let fields = json.object().ok_or_else(MalformedPolicy::syntax)?;
@@ -104,7 +116,7 @@ impl Policy {
         if statements.len() > MAX_STATEMENTS {
             return Err(MalformedPolicy::because("The policy has too many statements."));
         }
-        let read = |(index, json)| Statement::read(json, index, variables, resource_policy);
+        let read = |(index, json)| Statement::read(json, index, variables, form);
         let statements = statements.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
         let conditions = statements.iter().any(|statement| !statement.conditions.is_empty());
         let asks_context = conditions || (variables && text.contains("${"));
@@ -146,7 +158,8 @@ impl Policy {
 }
 
 impl Statement {
-    fn read(json: &Json, index: usize, variables: bool, resource_policy: bool) -> Result<Self, MalformedPolicy> {
+    fn read(json: &Json, index: usize, variables: bool, form: Form) -> Result<Self, MalformedPolicy> {
+        let resource_policy = form != Form::Identity;
         let mut sid = None;
         let (mut allow, mut principals, mut actions, mut resources) = (None, None, None, None);
         let mut conditions = Vec::new();
@@ -201,8 +214,12 @@ impl Statement {
             return Err(MalformedPolicy::because("Allow with NotPrincipal is not allowed."));
         }
         let actions = actions.ok_or_else(|| MalformedPolicy::because("Policy statement must contain actions."))?;
-        if resources.is_none() {
-            return Err(MalformedPolicy::because("Policy statement must contain resources."));
+        match (form, &resources) {
+            (Form::Trust, Some(_)) => return Err(MalformedPolicy::because("Has prohibited field Resource.")),
+            (Form::Identity | Form::Resource, None) => {
+                return Err(MalformedPolicy::because("Policy statement must contain resources."));
+            }
+            (Form::Trust, None) | (Form::Identity | Form::Resource, Some(_)) => {}
         }
         Ok(Self { sid, index, allow, principals, actions, resources, conditions })
     }

@@ -1,5 +1,9 @@
-//! The stores that kms asks for by trait, implemented once over MetaStore: authenticated rows in a section of their own.
+//! The stores that kms and identity ask for by trait, implemented once over MetaStore: authenticated rows in a section of their own.
 //! Must never hold the rules of what it keeps.
+
+mod identities;
+
+pub use identities::IdentityRecords;
 
 use async_trait::async_trait;
 use std::sync::Arc;

@@ -16,10 +16,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tresor_identity::Directory;
+use tresor_identity::{Directory, DirectoryParts};
 use tresor_kms::{Domain, DomainHeader, KeyRing, KeyRingParts, KeyStore, RootKey, SoftwareKeys, Witness};
 use tresor_model::{AccountId, Clock, Entropy};
-use tresor_records::{DirectoryIdentities, KeyRecords};
+use tresor_records::{DirectoryIdentities, IdentityRecords, KeyRecords};
 use tresor_storage::{IndexRoot, MetaStore, Store, StoreKeys};
 use tresor_storage_fs::{ErasureFiles, FsBlobs};
 use tresor_storage_rocksdb::RocksMeta;
@@ -54,6 +54,8 @@ pub enum AssembleError {
     WrongRootKey(#[from] tresor_kms::WrongRootKey),
     #[error(transparent)]
     Credentials(#[from] credentials::CredentialsError),
+    #[error(transparent)]
+    Directory(#[from] tresor_identity::DirectoryError),
     #[error("the metadata cannot be opened: {0}")]
     Meta(#[from] tresor_storage::MetaError),
     #[error("KMS keys cannot be opened: {0}")]
@@ -78,7 +80,7 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
     let domain = open_domain(config, dev, secrets, &*entropy)?;
-    let directory = Arc::new(credentials::directory(config, data, secrets, &*entropy)?);
+    let directory = credentials::directory(config, data, secrets, &*entropy)?;
     let account = |id: &str| id.parse::<AccountId>().map_err(|_| AssembleError::Account(id.to_owned()));
     let first_account = match config.account.first() {
         Some(declared) => account(&declared.id)?,
@@ -95,6 +97,14 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     bar.finish_and_clear();
     let blobs = Arc::new(FsBlobs::open(&data.join("blobs")).map_err(unusable)?);
     let erasure = Arc::new(ErasureFiles::open(&data.join("erasure")).map_err(unusable)?);
+    let directory_parts = DirectoryParts {
+        store: Arc::new(IdentityRecords::new(Arc::clone(&meta), domain.record_key())),
+        secrets: domain.access_keys(),
+        sessions: domain.sessions(),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+    };
+    let directory = Arc::new(directory.open(directory_parts).await?);
     let store_keys = StoreKeys { records: domain.record_key(), index: IndexRoot::new(&domain.index_root()) };
     let store = Store::new(Arc::clone(&meta), blobs, store_keys, Arc::clone(&clock), Arc::clone(&entropy));
     let backend = Arc::new(SoftwareKeys::new(&domain, erasure, Arc::clone(&entropy)));

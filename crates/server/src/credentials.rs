@@ -55,7 +55,8 @@ pub fn directory(
                     .map_err(|error| CredentialsError::Policy(path.clone(), error.to_string()))?;
                 let policy = Policy::of_identity(&text)
                     .map_err(|error| CredentialsError::Policy(path.clone(), error.to_string()))?;
-                directory.add_policy(principal.clone(), policy);
+                let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                directory.add_policy(&principal, &name, &policy)?;
             }
             directory.add_credential(&user.access_key_id, Credential::new(principal, secret))?;
         }

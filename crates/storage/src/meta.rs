@@ -13,6 +13,8 @@ impl Partition {
     pub const CATALOG: Self = Self([0; 16]);
     /// KMS keys and aliases.
     pub const KMS: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    /// Users, groups, roles, managed policies and identity providers.
+    pub const IAM: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
 }
 
 impl fmt::Debug for Partition {

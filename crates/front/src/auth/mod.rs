@@ -10,7 +10,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
-use tresor_identity::Directory;
+use tresor_identity::{Credential, Directory, NoSigner};
 use tresor_model::{Caller, Clock, Timestamp};
 use zeroize::Zeroizing;
 
@@ -40,10 +40,11 @@ pub struct AuthInfo {
 /// Why a caller could not be told. The texts are the services' own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthError {
-    /// The access key id.
+    /// The access key id; a disabled key is unknown too.
     UnknownAccessKey(String),
-    /// A session token, which no caller of ours has.
+    /// A session token that was never given with this key, or whose user or role is gone.
     InvalidToken,
+    ExpiredToken,
     SignatureDoesNotMatch {
         access_key_id: String,
         string_to_sign: String,
@@ -132,10 +133,21 @@ impl Authenticator {
     pub(crate) fn knows_key(&self, head: &Head) -> Result<(), AuthError> {
         let scope = Self::scope(head).unwrap_or_default();
         let id = scope.rsplitn(5, '/').nth(4).unwrap_or_default();
-        match self.directory.credential(id) {
-            Some(_) => Ok(()),
-            None => Err(AuthError::UnknownAccessKey(id.to_owned())),
-        }
+        self.signer(head, id).map(drop)
+    }
+
+    /// The key that a request names, with the session token it brings. Errors: UnknownAccessKey, InvalidToken, ExpiredToken.
+    fn signer(&self, head: &Head, access_key_id: &str) -> Result<Arc<Credential>, AuthError> {
+        let token = match head.text("x-amz-security-token") {
+            Some(token) => Some(token.to_owned()),
+            // The query was decoded as forms are; a token may hold a plus sign.
+            None => head.query.get_ignoring_case("X-Amz-Security-Token").map(|token| token.replace(' ', "+")),
+        };
+        self.directory.signer(access_key_id, token.as_deref(), self.clock.now()).map_err(|why| match why {
+            NoSigner::Unknown => AuthError::UnknownAccessKey(access_key_id.to_owned()),
+            NoSigner::InvalidToken => AuthError::InvalidToken,
+            NoSigner::ExpiredToken => AuthError::ExpiredToken,
+        })
     }
 
     /// `ACCESS-KEY/DATE/REGION/SERVICE/aws4_request`
@@ -177,13 +189,6 @@ impl Authenticator {
             (Some(_), false, false) | (None, false, true) => Err(AuthError::UnsupportedMechanism),
             _ => Err(AuthError::TwoMechanisms),
         }
-    }
-
-    /// `x-amz-security-token` in header or query.
-    fn refuse_token(head: &Head) -> Result<(), AuthError> {
-        let token =
-            head.headers.contains_key("x-amz-security-token") || head.query.get("X-Amz-Security-Token").is_some();
-        if token { Err(AuthError::InvalidToken) } else { Ok(()) }
     }
 }
 

@@ -104,9 +104,7 @@ impl Authenticator {
         date: &str,
         via: Via,
     ) -> Result<Authenticated, AuthError> {
-        Self::refuse_token(head)?;
-        let credential =
-            self.directory.credential(key_id).ok_or_else(|| AuthError::UnknownAccessKey(key_id.to_owned()))?;
+        let credential = self.signer(head, key_id)?;
         let given = STANDARD.decode(signature).unwrap_or_default();
         let mut string_to_sign = String::new();
         let mut matched = false;
