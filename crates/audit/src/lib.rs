@@ -7,4 +7,4 @@ mod trail;
 
 pub use event::{Event, Origin};
 pub use span::{AuditSink, AuditSpan};
-pub use trail::{Broken, Head, Trail, TrailLimits, Verified, search, verify};
+pub use trail::{Broken, Head, Trail, TrailLimits, Verified, public_key, search, verify};
