@@ -176,7 +176,7 @@ impl KeyStore for Nowhere {
     async fn load(&self) -> Result<Kept, KeyStoreError> {
         Ok(Kept::default())
     }
-    async fn commit(&self, _: &[Change]) -> Result<(), KeyStoreError> {
+    async fn commit(&self, _: &[Change], _: Option<&tresor_model::ChangeRecord>) -> Result<(), KeyStoreError> {
         Ok(())
     }
     async fn put_uses(&self, _: &[KeyUse]) -> Result<(), KeyStoreError> {
@@ -196,6 +196,10 @@ impl Identities for Nowhere {
 }
 impl Witness for Nowhere {
     fn used_by_s3(&self, _: &Call<'_>, _: &KeyArn, _: Option<&str>, _: Option<&KmsError>) {}
+    fn service_event(&self, _: &tresor_kms::ServiceEvent<'_>) -> Option<tresor_model::ChangeRecord> {
+        None
+    }
+    fn happened(&self, _: tresor_model::ChangeRecord) {}
 }
 impl ErasureSecrets for Nowhere {
     fn get(&self, _: &str) -> io::Result<Option<Zeroizing<[u8; 32]>>> {

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 use std::time::Duration;
-use tresor_model::{Caller, Principal, Session, Timestamp};
+use tresor_model::{AccountId, Caller, EventId, MAX_CHANGE_RECORD, Principal, Session, Timestamp};
 
 /// Who and from where, as far as it is known.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,19 @@ pub struct Origin {
     pub source_ip: Option<String>,
     pub user_agent: Option<String>,
     pub region: String,
+    /// The connection's protection, where the server itself ended TLS.
+    pub tls: Option<Tls>,
+}
+
+/// CloudTrail's `tlsDetails`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// `TLSv1.3`
+    pub version: &'static str,
+    /// `TLS_AES_128_GCM_SHA256`
+    pub cipher_suite: String,
+    /// The `Host` header.
+    pub host: String,
 }
 
 /// What is recorded.
@@ -21,17 +34,22 @@ pub struct Event {
     pub name: String,
     pub at: Timestamp,
     pub request_id: String,
-    /// 32 hex digits, drawn.
-    pub event_id: String,
+    pub event_id: EventId,
     pub origin: Origin,
     /// `None` for a caller that could not be told.
     pub caller: Option<Caller>,
     /// The service that called on the caller's behalf: `s3.amazonaws.com`.
     pub invoked_by: Option<&'static str>,
+    /// The account of an event that no caller asked for: what time brings.
+    pub service_account: Option<AccountId>,
+    /// `serviceEventDetails` of such an event.
+    pub details: Map<String, Value>,
     pub read_only: bool,
     /// An event of data, not of management.
     pub data: bool,
     pub parameters: Map<String, Value>,
+    /// `responseElements`: what the answer says that may be shown.
+    pub response: Map<String, Value>,
     pub additional: Map<String, Value>,
     /// Type and ARN.
     pub resources: Vec<(&'static str, String)>,
@@ -44,26 +62,44 @@ pub struct Event {
 
 impl Event {
     pub fn to_json(&self) -> Value {
-        let account = self.caller.as_ref().and_then(|caller| caller.account().map(ToString::to_string));
+        let caller = self.caller.as_ref();
+        let account = caller.and_then(Caller::account).or(self.service_account.as_ref()).map(AccountId::as_str);
+        let service = self.service_account.is_some();
+        let shown = |map: &Map<String, Value>| if map.is_empty() { Value::Null } else { map.clone().into() };
         let mut record = json!({
             "eventVersion": "1.11",
-            "userIdentity": identity(self.caller.as_ref(), self.invoked_by),
+            "userIdentity": match &self.service_account {
+                Some(account) => json!({ "accountId": account.as_str(), "invokedBy": self.invoked_by }),
+                None => identity(caller, self.invoked_by),
+            },
             "eventTime": self.at.iso8601(),
             "eventSource": self.source,
             "eventName": self.name,
             "awsRegion": self.origin.region,
             "sourceIPAddress": self.invoked_by.map(str::to_owned).or_else(|| self.origin.source_ip.clone()),
             "userAgent": self.invoked_by.map(str::to_owned).or_else(|| self.origin.user_agent.clone()),
-            "requestParameters": if self.parameters.is_empty() { Value::Null } else { self.parameters.clone().into() },
-            "responseElements": null,
-            "requestID": self.request_id,
-            "eventID": self.event_id,
+            "requestParameters": shown(&self.parameters),
+            "responseElements": shown(&self.response),
+            "eventID": uuid(&self.event_id),
             "readOnly": self.read_only,
-            "eventType": if self.caller.is_none() && self.invoked_by.is_some() { "AwsServiceEvent" } else { "AwsApiCall" },
+            "eventType": if service { "AwsServiceEvent" } else { "AwsApiCall" },
             "managementEvent": !self.data,
             "recipientAccountId": account,
             "eventCategory": if self.data { "Data" } else { "Management" },
         });
+        if !service {
+            record["requestID"] = self.request_id.as_str().into();
+        }
+        if !self.details.is_empty() {
+            record["serviceEventDetails"] = self.details.clone().into();
+        }
+        if let Some(tls) = &self.origin.tls {
+            record["tlsDetails"] = json!({
+                "tlsVersion": tls.version,
+                "cipherSuite": tls.cipher_suite,
+                "clientProvidedHostHeader": tls.host,
+            });
+        }
         if !self.additional.is_empty() {
             record["additionalEventData"] = self.additional.clone().into();
         }
@@ -80,6 +116,30 @@ impl Event {
         }
         record
     }
+
+    /// The record that travels with a change: as CloudTrail does, what is too long is left out and said to be.
+    pub fn to_record(&self) -> Vec<u8> {
+        let mut record = self.to_json();
+        let mut bytes = record.to_string().into_bytes();
+        for part in ["requestParameters", "additionalEventData", "resources", "userAgent"] {
+            if bytes.len() <= MAX_CHANGE_RECORD {
+                break;
+            }
+            let omitted = json!({ "omitted": true, "originalSize": record[part].to_string().len() });
+            record[part] = omitted;
+            bytes = record.to_string().into_bytes();
+        }
+        bytes
+    }
+}
+
+/// A drawn id as CloudTrail writes it: a UUID.
+pub fn uuid(id: &EventId) -> String {
+    let mut id = *id;
+    id[6] = 0x40 | (id[6] & 0x0f);
+    id[8] = 0x80 | (id[8] & 0x3f);
+    let text = hex::encode(id);
+    [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
 }
 
 fn identity(caller: Option<&Caller>, invoked_by: Option<&str>) -> Value {

@@ -2,9 +2,11 @@
 //! Must never hold a body, a header's value or a secret.
 
 mod event;
+mod newest;
 mod span;
 mod trail;
 
-pub use event::{Event, Origin};
+pub use event::{Event, Origin, Tls, uuid};
+pub use newest::Newest;
 pub use span::{AuditSink, AuditSpan};
-pub use trail::{Broken, Head, Trail, TrailLimits, Verified, public_key, search, verify};
+pub use trail::{Broken, Head, Trail, TrailLimits, Verified, search, verify};

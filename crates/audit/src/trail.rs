@@ -4,7 +4,7 @@
 //! by its first sequence number. When it is full, or the server stops, a digest says its first and last number, the hash of its last
 //! line and the hash of the digest before it, signed with Ed25519.
 
-use crate::Event;
+use crate::{Event, newest::Newest};
 use aws_lc_rs::{
     digest,
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use std::{
     fmt,
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, BufWriter, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{self, BufRead, BufReader, Write},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -40,11 +40,42 @@ pub struct Head {
 
 const NOTHING: Head = Head { sequence: 0, hash: [0; 32] };
 
+/// The most bytes of events that are not durable yet; more are refused, so a disk that fails costs no unbounded memory.
+const MAX_TAIL: usize = 64 << 20;
+/// Bytes after which lines go to the operating system without waiting for the next flush.
+const WRITE_BYTES: usize = 64 * 1024;
+
 struct Open {
-    file: BufWriter<File>,
+    file: File,
     first: u64,
-    bytes: u64,
+    /// Bytes of the file that are durable.
+    durable: u64,
+    /// The lines behind them, kept until they are durable: after a failed write or sync they are written again in the same place.
+    tail: Vec<u8>,
+    /// Bytes of the tail that the operating system has.
+    written: usize,
     head: Head,
+}
+
+impl Open {
+    fn write(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.tail[self.written..], self.durable + self.written as u64)?;
+        self.written = self.tail.len();
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.write()?;
+        if let Err(error) = self.file.sync_data() {
+            // What a failed sync left of it is unknown.
+            self.written = 0;
+            return Err(error);
+        }
+        self.durable += self.tail.len() as u64;
+        self.tail.clear();
+        self.written = 0;
+        Ok(())
+    }
 }
 
 /// The trail of one store, open for writing.
@@ -79,7 +110,7 @@ fn digest_name(first: u64) -> String {
 }
 
 /// Files of events, by their first number.
-fn files(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(crate) fn files(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -125,32 +156,48 @@ impl Trail {
         self.open.lock().head
     }
 
-    /// Appends an event; it is in a file after the next `flush`.
+    /// Appends an event; it is durable after the next `flush`. Errors: it is not in the trail, and the trail is as it was.
     pub fn append(&self, event: &Event) -> io::Result<()> {
+        self.append_json(event.to_json())
+    }
+
+    /// Appends an event in its written form.
+    pub fn append_json(&self, event: Value) -> io::Result<()> {
         let mut open = self.open.lock();
-        if open.bytes >= self.limits.file_bytes {
+        if open.durable + open.tail.len() as u64 >= self.limits.file_bytes {
             self.close(&mut open)?;
             let head = open.head;
             *open = begin(&self.directory, head)?;
             self.drop_oldest()?;
         }
         let sequence = open.head.sequence + 1;
-        let line = json!({ "sequence": sequence, "previous": hex::encode(open.head.hash), "event": event.to_json() });
+        let line = json!({ "sequence": sequence, "previous": hex::encode(open.head.hash), "event": event });
         let mut line = line.to_string().into_bytes();
         let hash = hash(&line);
         line.push(b'\n');
-        open.file.write_all(&line)?;
-        open.bytes += line.len() as u64;
+        if open.tail.len() + line.len() > MAX_TAIL {
+            open.sync()?;
+        }
+        open.tail.extend_from_slice(&line);
         open.head = Head { sequence, hash };
+        if open.tail.len() - open.written >= WRITE_BYTES
+            && let Err(error) = open.write()
+        {
+            tracing::debug!(%error, "events wait in memory for the next flush");
+        }
         Ok(())
     }
 
     /// Durable on return; the head that is.
     pub fn flush(&self) -> io::Result<Head> {
         let mut open = self.open.lock();
-        open.file.flush()?;
-        open.file.get_ref().sync_data()?;
+        open.sync()?;
         Ok(open.head)
+    }
+
+    /// Lets readers of the files see everything that was appended.
+    pub fn show(&self) -> io::Result<()> {
+        self.open.lock().write()
     }
 
     /// Ends the current file with a digest; the next event begins another one.
@@ -161,8 +208,7 @@ impl Trail {
     }
 
     fn close(&self, open: &mut Open) -> io::Result<()> {
-        open.file.flush()?;
-        open.file.get_ref().sync_data()?;
+        open.sync()?;
         if open.head.sequence < open.first {
             return Ok(());
         }
@@ -203,6 +249,15 @@ impl Trail {
     }
 }
 
+impl Drop for Trail {
+    /// A command that ends hands over what it appended; the rows of changes bring back what is lost here.
+    fn drop(&mut self) {
+        if let Err(error) = self.open.get_mut().write() {
+            tracing::warn!(%error, "the last audit events were not written");
+        }
+    }
+}
+
 fn signed_text(first: u64, last: u64, tail: &str, previous: &str) -> String {
     format!("tresor/v1/audit-digest\n{first}\n{last}\n{tail}\n{previous}")
 }
@@ -210,9 +265,10 @@ fn signed_text(first: u64, last: u64, tail: &str, previous: &str) -> String {
 fn begin(directory: &Path, head: Head) -> io::Result<Open> {
     let first = head.sequence + 1;
     let path = directory.join(name(first));
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     File::open(directory)?.sync_all()?;
-    Ok(Open { file: BufWriter::new(file), first, bytes: 0, head })
+    let durable = file.metadata()?.len();
+    Ok(Open { file, first, durable, tail: Vec::new(), written: 0, head })
 }
 
 fn resume(path: &Path, first: u64) -> io::Result<Open> {
@@ -230,15 +286,9 @@ fn resume(path: &Path, first: u64) -> io::Result<Open> {
             head = resume(&before, number)?.head;
         }
     }
-    let file = OpenOptions::new().append(true).open(path)?;
+    let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(whole as u64)?;
-    Ok(Open { file: BufWriter::new(file), first, bytes: whole as u64, head })
-}
-
-/// The public key of the trail whose signing key `seed` makes, for reading it without opening it. Errors: InvalidData.
-pub fn public_key(seed: &[u8; 32]) -> io::Result<Vec<u8>> {
-    let key = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| invalid("the signing key"))?;
-    Ok(key.public_key().as_ref().to_vec())
+    Ok(Open { file, first, durable: whole as u64, tail: Vec::new(), written: 0, head })
 }
 
 /// Where a trail breaks.
@@ -348,16 +398,12 @@ pub fn verify(directory: &Path, public_key: &[u8], head: Option<Head>) -> Result
 /// The newest events for which `wanted` holds, newest first, at most `limit`.
 pub fn search(directory: &Path, limit: usize, wanted: impl Fn(&Value) -> bool) -> io::Result<Vec<Value>> {
     let mut found = Vec::new();
-    for (_, path) in files(directory)?.into_iter().rev() {
-        let bytes = fs::read(path)?;
-        for line in bytes.split(|b| *b == b'\n').rev().filter(|line| !line.is_empty()) {
-            let Ok(mut value) = serde_json::from_slice::<Value>(line) else { continue };
-            let event = value["event"].take();
-            if wanted(&event) {
-                found.push(event);
-                if found.len() == limit {
-                    return Ok(found);
-                }
+    for line in Newest::of(directory, None)? {
+        let (_, event) = line?;
+        if wanted(&event) {
+            found.push(event);
+            if found.len() == limit {
+                break;
             }
         }
     }
@@ -377,13 +423,16 @@ mod tests {
             name: format!("Encrypt{n}"),
             at: Timestamp::from_millis(n),
             request_id: n.to_string(),
-            event_id: n.to_string(),
+            event_id: [n as u8; 16],
             origin: Origin::default(),
             caller: None,
             invoked_by: None,
+            service_account: None,
+            details: Map::new(),
             read_only: true,
             data: false,
             parameters: Map::new(),
+            response: Map::new(),
             additional: Map::new(),
             resources: Vec::new(),
             error: None,
@@ -467,6 +516,11 @@ mod tests {
         let (head, _) = written(place.path(), few, 4, 60);
         let verified = verify(place.path(), &key, Some(head)).unwrap();
         assert!(verified.first > 1 && verified.last == 60 && verified.files == 3);
+        let numbers =
+            |below| -> Vec<u64> { Newest::of(place.path(), below).unwrap().map(|line| line.unwrap().0).collect() };
+        assert_eq!(numbers(None), (verified.first..=60).rev().collect::<Vec<_>>());
+        assert_eq!(numbers(Some(57)), (verified.first..57).rev().collect::<Vec<_>>());
+        assert_eq!(numbers(Some(verified.first)), Vec::<u64>::new());
         let newest = search(place.path(), 2, |event| event["eventName"] != "Encrypt60").unwrap();
         assert_eq!(newest[0]["eventName"], "Encrypt59");
     }

@@ -5,6 +5,7 @@ mod admin;
 mod auth;
 mod body;
 mod chunked;
+mod facts;
 mod head;
 mod listener;
 mod proxy;

@@ -3,6 +3,7 @@
 use crate::{
     auth::{AuthError, Authenticated, Authenticator},
     body::Raw,
+    facts::{DataFacts, Protection},
     head::{Head, Query},
     proxy::TrustedProxies,
     service::{BoxError, Request, ResponseBody, Service},
@@ -22,7 +23,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -33,7 +34,7 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 use tokio_rustls::TlsAcceptor;
-use tresor_audit::{AuditSink, AuditSpan, Origin};
+use tresor_audit::{AuditSink, AuditSpan, Origin, Tls};
 use tresor_model::Entropy;
 
 /// How long a client may take for a request's head, or for a TLS handshake.
@@ -70,8 +71,7 @@ impl fmt::Debug for Listener {
 pub struct Front {
     pub settings: FrontSettings,
     pub proxies: TrustedProxies,
-    /// Services ask it too, about signatures that lie in a body.
-    pub authenticator: Arc<Authenticator>,
+    pub authenticator: Authenticator,
     /// The first answers what no other claims.
     pub services: Vec<Arc<dyn Service>>,
     pub entropy: Arc<dyn Entropy>,
@@ -125,10 +125,13 @@ impl Front {
                     let (front, stop, tls) = (Arc::clone(&self), stop.clone(), listener.tls.clone());
                     tokio::spawn(async move {
                         let ended = match tls {
-                            None => front.connection(stream, peer, false, stop).await,
+                            None => front.connection(stream, peer, None, stop).await,
                             Some(config) => {
                                 match tokio::time::timeout(HEAD_TIME, TlsAcceptor::from(config).accept(stream)).await {
-                                    Ok(Ok(stream)) => front.connection(stream, peer, true, stop).await,
+                                    Ok(Ok(stream)) => {
+                                        let tls = Arc::new(Protection::of(stream.get_ref().1));
+                                        front.connection(stream, peer, Some(tls), stop).await
+                                    }
                                     Ok(Err(error)) => Err(error.into()),
                                     Err(_) => Ok(()),
                                 }
@@ -152,7 +155,7 @@ impl Front {
         self: Arc<Self>,
         stream: S,
         peer: SocketAddr,
-        tls: bool,
+        tls: Option<Arc<Protection>>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), BoxError>
     where
@@ -160,8 +163,8 @@ impl Front {
     {
         let front = Arc::clone(&self);
         let service = service_fn(move |request| {
-            let front = Arc::clone(&front);
-            async move { Ok::<_, Infallible>(front.request(request, peer, tls).await) }
+            let (front, tls) = (Arc::clone(&front), tls.clone());
+            async move { Ok::<_, Infallible>(front.request(request, peer, tls.as_deref()).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -178,7 +181,12 @@ impl Front {
     }
 
     /// One request: told apart, authenticated, served, and audited until its answer's last byte.
-    async fn request(&self, request: http::Request<Incoming>, peer: SocketAddr, tls: bool) -> http::Response<Answer> {
+    async fn request(
+        &self,
+        request: http::Request<Incoming>,
+        peer: SocketAddr,
+        tls: Option<&Protection>,
+    ) -> http::Response<Answer> {
         let (parts, body) = request.into_parts();
         let mut random = [0; 56];
         self.entropy.fill(&mut random);
@@ -194,7 +202,7 @@ impl Front {
             query: Query::parse(parts.uri.query().unwrap_or_default()),
             host: host.trim_matches(['[', ']']).to_owned(),
             peer,
-            secure: self.proxies.secure(tls, peer.ip(), &parts.headers),
+            secure: self.proxies.secure(tls.is_some(), peer.ip(), &parts.headers),
             source_ip: self.proxies.source_ip(peer.ip(), &parts.headers),
             request_id: request_id.clone(),
             host_id: STANDARD.encode(&random[8..]),
@@ -206,12 +214,19 @@ impl Front {
             source_ip: Some(head.source_ip.to_string()),
             user_agent: head.text("user-agent").map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
             region: self.region.clone(),
+            tls: tls.map(|tls| Tls {
+                version: tls.version,
+                cipher_suite: tls.cipher_suite.clone(),
+                host: head.text("host").unwrap_or_default().to_owned(),
+            }),
         };
         let mut span = AuditSpan::open(Arc::clone(&self.audit), request_id.clone(), origin);
         let service = self.service(&head);
         span.service(service.signing_name());
-        let ended = Arc::new(AtomicBool::new(body.is_end_stream()));
-        let body = Watched { body, ended: Arc::clone(&ended) };
+        let progress = Arc::new(Progress { ended: AtomicBool::new(body.is_end_stream()), bytes: AtomicU64::new(0) });
+        let body = Watched { body, progress: Arc::clone(&progress) };
+        let facts = DataFacts::of(&head, tls);
+        let is_s3 = service.signing_name() == "s3";
         let admitted = match service.document_limit() {
             None => {
                 self.authenticator.authenticate(&head).map(|who| (who, body.map_err(BoxError::from).boxed_unsync()))
@@ -226,11 +241,17 @@ impl Front {
             Ok((authenticated, body)) => {
                 let (caller, auth, body) = Authenticated::body(authenticated, &head, body);
                 span.caller(&caller);
+                if is_s3 {
+                    facts.tell_before(&auth, &mut span);
+                }
                 service.serve(Request { head, caller, auth, body }, &mut span).await
             }
         };
         if let Some(mode) = encryption(response.headers()) {
             span.sse(mode);
+        }
+        if is_s3 {
+            facts.tell_after(response.headers(), &progress, &mut span);
         }
         let headers = response.headers_mut();
         for (name, value) in [("x-amz-request-id", request_id), ("x-amz-id-2", host_id)] {
@@ -238,7 +259,7 @@ impl Front {
                 headers.insert(name, value);
             }
         }
-        if !ended.load(Ordering::Relaxed) {
+        if !progress.ended.load(Ordering::Relaxed) {
             // What is left of the body would be read as the next request: the client must not use the connection again.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -246,7 +267,7 @@ impl Front {
         let status = response.status().as_u16();
         let length =
             response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        response.map(|body| Answer { body, span: Some((span, status)), left: length })
+        response.map(|body| Answer { body, span: Some((span, status)), left: length, sent: 0, counted: is_s3 })
     }
 
     /// A request of a service of documents: the body is read first, because its hash is what was signed.
@@ -302,10 +323,16 @@ fn encryption(headers: &http::HeaderMap) -> Option<&'static str> {
     }
 }
 
+pub(crate) struct Progress {
+    ended: AtomicBool,
+    /// Of the body, as they came.
+    pub(crate) bytes: AtomicU64,
+}
+
 /// A request's body that tells whether it was read to its end.
 struct Watched {
     body: Incoming,
-    ended: Arc<AtomicBool>,
+    progress: Arc<Progress>,
 }
 
 impl HttpBody for Watched {
@@ -314,8 +341,13 @@ impl HttpBody for Watched {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
         if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
-            self.ended.store(true, Ordering::Relaxed);
+            self.progress.ended.store(true, Ordering::Relaxed);
         }
         polled
     }
@@ -333,11 +365,18 @@ struct Answer {
     span: Option<(AuditSpan, u16)>,
     /// Bytes that the announced length still leaves; nobody asks for more once they were sent.
     left: Option<u64>,
+    /// Bytes that were handed to the connection.
+    sent: u64,
+    /// Whether the event tells them.
+    counted: bool,
 }
 
 impl Answer {
     fn seal(&mut self) {
-        if let Some((span, status)) = self.span.take() {
+        if let Some((mut span, status)) = self.span.take() {
+            if self.counted {
+                span.additional("bytesTransferredOut", self.sent);
+            }
             span.seal(status);
         }
     }
@@ -362,6 +401,7 @@ impl HttpBody for Answer {
         };
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             let sent = frame.data_ref().map_or(0, |data| data.len() as u64);
+            this.sent += sent;
             this.left = this.left.map(|left| left.saturating_sub(sent));
         }
         if matches!(polled, Poll::Ready(None)) || this.left == Some(0) {

@@ -13,7 +13,6 @@ mod fields;
 mod headers;
 mod operation;
 mod ops;
-mod post;
 mod serve;
 mod sse;
 mod table;

@@ -3,7 +3,7 @@
 use crate::{
     catalogue::{CATALOGUE, Named},
     derive::On,
-    operation::{BodyKind, Operation, Scope},
+    operation::{Operation, Scope},
     ops,
     serve::{Handler, handler},
 };
@@ -66,8 +66,6 @@ pub(crate) struct Matched {
     pub name: &'static str,
     /// `None`: the operation is not implemented.
     pub handler: Option<Handler>,
-    /// Its body is a form, which says who calls and which object is meant.
-    pub is_form: bool,
 }
 
 macro_rules! implemented {
@@ -76,9 +74,6 @@ macro_rules! implemented {
             $(if name == <$op as Operation>::NAME { return Some(handler::<$op>()); })*
             None
         }
-        fn is_form(name: &str) -> bool {
-            $((name == <$op as Operation>::NAME && matches!(<$op as Operation>::BODY, BodyKind::Form)))||*
-        }
         #[cfg(test)]
         const IMPLEMENTED: &[&str] = &[$(<$op as Operation>::NAME),*];
     };
@@ -86,7 +81,6 @@ macro_rules! implemented {
 
 implemented![
     ops::put_object::PutObject,
-    ops::post_object::PostObject,
     ops::get_object::GetObject,
     ops::get_object::HeadObject,
     ops::copy_object::CopyObject,
@@ -173,9 +167,7 @@ pub(crate) fn route(method: &Method, scope: Scope, head: &Head) -> Option<Matche
     });
     match stray {
         Some(_) => None,
-        None => {
-            Some(Matched { name: chosen.name, handler: implementation(chosen.name), is_form: is_form(chosen.name) })
-        }
+        None => Some(Matched { name: chosen.name, handler: implementation(chosen.name) }),
     }
 }
 
@@ -203,8 +195,7 @@ mod tests {
 
     #[test]
     fn every_implementation_stands_in_the_catalogue_and_the_model_is_whole() {
-        // 111 operations of the model, and PostObject.
-        assert_eq!(CATALOGUE.len(), 112);
+        assert_eq!(CATALOGUE.len(), 111);
         for name in IMPLEMENTED {
             assert!(CATALOGUE.iter().any(|entry| entry.name == *name), "{name}");
         }

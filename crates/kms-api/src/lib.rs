@@ -5,8 +5,10 @@ mod fault;
 mod fields;
 mod ops;
 mod page;
+mod recording;
 mod service;
 mod table;
 
+pub use recording::{Learnt, SpanRecording};
 pub use service::KmsService;
 pub use table::{OperationRow, operations};

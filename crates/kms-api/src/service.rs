@@ -3,6 +3,7 @@
 use crate::{
     fault::Fault,
     fields::Fields,
+    recording::SpanRecording,
     table::{self, Input},
 };
 use http::{
@@ -13,7 +14,7 @@ use serde_json::Value;
 use std::{fmt, sync::Arc};
 use tresor_audit::AuditSpan;
 use tresor_front::{AuthError, Head, Request, Response, ResponseBody, Service};
-use tresor_kms::{Dependents, KeyRing, KmsError};
+use tresor_kms::{Dependents, KeyRing};
 use zeroize::Zeroizing;
 
 /// The longest request, in bytes: a key policy and the rest of CreateKey fit.
@@ -57,33 +58,22 @@ impl KmsService {
         let Some(handler) = row.handler else {
             return Err(Fault::unsupported(format!("{} is not supported.", row.name)));
         };
-        let input = Input { ring: &self.ring, caller: &caller, request_id: &head.request_id, name: row.name };
         let named = fields.key_shown();
         if let Some(found) = named.and_then(|name| self.ring.locate(&caller, &name).ok()) {
             span.resource("AWS::KMS::Key", found.arn.to_string());
         }
-        let named = fields.key_shown();
-        let answer = handler(input, fields).await?;
-        if row.name == "ScheduleKeyDeletion"
-            && let Some(found) = named.and_then(|name| self.ring.locate(&caller, &name).ok())
-        {
-            // The deletion stands whatever this says; an unknown impact is recorded as one.
-            match self.dependents.impact(&found.record().id).await {
-                Ok((objects, bytes)) => {
-                    span.additional("dependentObjects", objects);
-                    span.additional("dependentBytes", bytes);
-                }
-                Err(error) => {
-                    tracing::error!(%error, "what hangs on a key could not be counted");
-                    span.additional("dependentObjects", Value::Null);
-                }
-            }
-        }
-        if row.name == "CreateKey"
-            && let Some(arn) = answer["KeyMetadata"]["Arn"].as_str()
-        {
-            span.resource("AWS::KMS::Key", arn.to_owned());
-        }
+        let recording = SpanRecording::new(span);
+        let input = Input {
+            ring: &self.ring,
+            caller: &caller,
+            request_id: &head.request_id,
+            name: row.name,
+            dependents: &*self.dependents,
+            recording: &recording,
+        };
+        let answered = handler(input, fields).await;
+        recording.into_learnt().tell(span);
+        let answer = answered?;
         Ok((!answer.is_null()).then_some(answer))
     }
 }
@@ -129,16 +119,6 @@ impl Service for KmsService {
                 response_of(&fault)
             }
         };
-        let sink = span.seal_before_answer(response.status().as_u16());
-        if !span.is_read_only() && response.status().is_success() {
-            let synced = tokio::task::spawn_blocking(move || sink.sync()).await;
-            if !matches!(synced, Ok(Ok(()))) {
-                // The change stands; that its record may be lost must not pass as a success.
-                tracing::error!(request_id, "the record of a change could not be made durable");
-                let fault = Fault::from(KmsError::Unavailable("its audit record could not be made durable".into()));
-                return identified(response_of(&fault), &request_id);
-            }
-        }
         identified(response, &request_id)
     }
 

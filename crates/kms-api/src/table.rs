@@ -4,7 +4,7 @@ use crate::{fault::Fault, fields::Fields, ops};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
-use tresor_kms::{Call, KeyRing};
+use tresor_kms::{Call, Dependents, KeyRing, Recording};
 use tresor_model::Caller;
 
 /// What an operation may use besides its members.
@@ -14,12 +14,15 @@ pub(crate) struct Input<'a> {
     pub caller: &'a Caller,
     pub request_id: &'a str,
     pub name: &'static str,
+    pub dependents: &'a dyn Dependents,
+    /// Makes the record that a change carries into its commit.
+    pub recording: &'a dyn Recording,
 }
 
 impl<'a> Input<'a> {
     /// The call that is judged; the action has the operation's name.
     pub(crate) fn call(&self) -> Call<'a> {
-        Call::new(self.caller, self.name, self.request_id)
+        Call::new(self.caller, self.name, self.request_id).recorded_by(self.recording)
     }
 }
 

@@ -5,8 +5,9 @@ use crate::{
     error::KmsError,
     key::{GrantRecord, KeyRecord, KeyState},
     ring::{Entry, Found, KeyRing},
+    traits::Recording,
 };
-use tresor_model::{Caller, KeyArn};
+use tresor_model::{Caller, ChangeRecord, KeyArn};
 use tresor_policy::{
     Bindings, CallerNames, Context, Policy, PolicyKind, Question, Reach, Reason, RequestFacts, Sources,
     decide_identity, decide_key,
@@ -27,11 +28,14 @@ pub struct Call<'a> {
     pub request_id: &'a str,
     /// Condition keys that only this operation has.
     pub keys: Context,
+    /// Makes the record that the call's change carries into its commit.
+    pub recording: Option<&'a dyn Recording>,
 }
 
 impl<'a> Call<'a> {
     pub fn new(caller: &'a Caller, operation: &'static str, request_id: &'a str) -> Self {
-        Self { caller, operation, context: None, via: None, alias: None, request_id, keys: Context::default() }
+        let (context, via, alias, keys, recording) = (None, None, None, Context::default(), None);
+        Self { caller, operation, context, via, alias, request_id, keys, recording }
     }
     /// S3 on behalf of a caller.
     pub(crate) fn of_s3(caller: &'a Caller, operation: &'static str, context: &'a [(String, String)]) -> Self {
@@ -41,6 +45,15 @@ impl<'a> Call<'a> {
     pub fn with_context(mut self, context: &'a [(String, String)]) -> Self {
         self.context = Some(context);
         self
+    }
+    #[must_use]
+    pub fn recorded_by(mut self, recording: &'a dyn Recording) -> Self {
+        self.recording = Some(recording);
+        self
+    }
+    /// The record of this call's change of a key.
+    pub(crate) fn record(&self, key: &KeyArn) -> Option<ChangeRecord> {
+        self.recording.and_then(|recording| recording.record(key))
     }
     /// The same call under another action: ReEncrypt asks twice.
     #[must_use]

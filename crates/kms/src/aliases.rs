@@ -59,7 +59,7 @@ impl KeyRing {
         let now = self.clock.now();
         let key_id = found.record().id.clone();
         let alias = AliasRecord { name: name.into(), account, key_id, created: now, updated: now };
-        self.commit(vec![Change::PutAlias(alias)]).await?;
+        self.commit(vec![Change::PutAlias(alias)], call.record(&found.arn).as_ref()).await?;
         Ok(found)
     }
 
@@ -85,7 +85,7 @@ impl KeyRing {
         }
         alias.key_id.clone_from(&found.record().id);
         alias.updated = self.clock.now();
-        self.commit(vec![Change::PutAlias(alias)]).await?;
+        self.commit(vec![Change::PutAlias(alias)], call.record(&found.arn).as_ref()).await?;
         Ok(found)
     }
 
@@ -100,7 +100,8 @@ impl KeyRing {
         };
         self.permit_account(call, &arn)?;
         let found = self.admit_change(call, &id, Needs::Nothing)?;
-        self.commit(vec![Change::RemoveAlias { account, name: name.into() }]).await?;
+        let gone = Change::RemoveAlias { account, name: name.into() };
+        self.commit(vec![gone], call.record(&found.arn).as_ref()).await?;
         Ok(found)
     }
 

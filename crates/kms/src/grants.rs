@@ -156,7 +156,7 @@ impl KeyRing {
             return Err(KmsError::LimitExceeded(format!("{} has its limit of {MAX_GRANTS} grants.", found.arn)));
         }
         let (id, token) = (grant.id.clone(), self.token(&grant));
-        self.commit(vec![Change::PutGrant(grant)]).await?;
+        self.commit(vec![Change::PutGrant(grant)], call.record(&found.arn).as_ref()).await?;
         Ok((found, id, token))
     }
 
@@ -221,12 +221,12 @@ impl KeyRing {
         grants.into_iter().find(|grant| grant.id == id).ok_or_else(|| KmsError::InvalidGrantId(id.to_owned()))
     }
 
-    async fn remove_grant(&self, grant: &GrantRecord, dry: bool) -> Result<(), KmsError> {
+    async fn remove_grant(&self, call: &Call<'_>, key: &Found, grant: &GrantRecord, dry: bool) -> Result<(), KmsError> {
         if dry {
             return Err(KmsError::DryRun);
         }
         let (account, key_id, id) = (grant.account.clone(), grant.key_id.clone(), grant.id.clone());
-        self.commit(vec![Change::RemoveGrant { account, key_id, id }]).await
+        self.commit(vec![Change::RemoveGrant { account, key_id, id }], call.record(&key.arn).as_ref()).await
     }
 
     /// Errors: InvalidGrantId, DryRun, those of the key's door.
@@ -234,7 +234,7 @@ impl KeyRing {
         let _changing = self.changing.lock().await;
         let found = self.admit_by_id(call, name, Needs::Nothing)?;
         let grant = self.grant(&found, id)?;
-        self.remove_grant(&grant, dry).await?;
+        self.remove_grant(call, &found, &grant, dry).await?;
         Ok(found)
     }
 
@@ -260,7 +260,7 @@ impl KeyRing {
         if grant.retiring.as_deref() != Some(&caller) && grant.issuer != caller && !by_grantee {
             self.permit(call, &found.entry, &found.arn)?;
         }
-        self.remove_grant(&grant, dry).await?;
+        self.remove_grant(call, &found, &grant, dry).await?;
         Ok(found)
     }
 }

@@ -181,7 +181,7 @@ impl KeyRing {
         if key.set_state == KeyState::PendingImport {
             key.set_state = KeyState::Enabled;
         }
-        found.entry.record = self.put(key).await?;
+        found.entry.record = self.put(key, call.record(&found.arn).as_ref()).await?;
         Ok((found, id))
     }
 
@@ -213,7 +213,7 @@ impl KeyRing {
         if key.materials[place].pending {
             key.materials.remove(place);
         }
-        found.entry.record = self.put(key).await?;
+        found.entry.record = self.put(key, call.record(&found.arn).as_ref()).await?;
         Ok((found, Some(id)))
     }
 

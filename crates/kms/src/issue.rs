@@ -375,19 +375,19 @@ fn ciphertext_header(key: &KeyRecord) -> Result<Vec<u8>, KmsError> {
     Ok(out)
 }
 
-pub(crate) fn arn_of(envelope: &Envelope) -> Result<KeyArn, KmsError> {
+fn arn_of(envelope: &Envelope) -> Result<KeyArn, KmsError> {
     envelope.header.key_arn.parse().map_err(|_| KmsError::InvalidCiphertext)
 }
 
-pub(crate) fn with_arn<'a>(context: &'a [(String, String)], arn: &'a str) -> Vec<(&'a str, &'a str)> {
+fn with_arn<'a>(context: &'a [(String, String)], arn: &'a str) -> Vec<(&'a str, &'a str)> {
     context.iter().map(|(key, value)| (key.as_str(), value.as_str())).chain([(ARN_CONTEXT, arn)]).collect()
 }
 
-pub(crate) fn data_key(bytes: &[u8]) -> Result<DataKey, KmsError> {
+fn data_key(bytes: &[u8]) -> Result<DataKey, KmsError> {
     Ok(DataKey::from_bytes(bytes.try_into().map_err(|_| KmsError::InvalidCiphertext)?))
 }
 
-pub(crate) fn object_key(bucket_key: &[u8; 32], salt: &[u8; 32], binding: &[u8; 32]) -> DataKey {
+fn object_key(bucket_key: &[u8; 32], salt: &[u8; 32], binding: &[u8; 32]) -> DataKey {
     let mut key = [0; 32];
     hkdf(bucket_key, salt, &[b"tresor/v1/bucket-key", binding], &mut key);
     DataKey::from_bytes(key)
@@ -426,7 +426,7 @@ mod tests {
         async fn load(&self) -> Result<Kept, KeyStoreError> {
             Ok(Kept::default())
         }
-        async fn commit(&self, _: &[Change]) -> Result<(), KeyStoreError> {
+        async fn commit(&self, _: &[Change], _: Option<&tresor_model::ChangeRecord>) -> Result<(), KeyStoreError> {
             Ok(())
         }
         async fn put_uses(&self, _: &[KeyUse]) -> Result<(), KeyStoreError> {
@@ -448,6 +448,18 @@ mod tests {
     }
     impl crate::traits::Witness for Nobody {
         fn used_by_s3(&self, _: &Call<'_>, _: &KeyArn, _: Option<&str>, _: Option<&KmsError>) {}
+        fn service_event(&self, _: &crate::traits::ServiceEvent<'_>) -> Option<tresor_model::ChangeRecord> {
+            None
+        }
+        fn happened(&self, _: tresor_model::ChangeRecord) {}
+    }
+    #[derive(Debug)]
+    struct NoDependents;
+    #[async_trait::async_trait]
+    impl crate::traits::Dependents for NoDependents {
+        async fn impact(&self, _: &str) -> Result<(u64, u64), KeyStoreError> {
+            Ok((0, 0))
+        }
     }
     #[derive(Debug)]
     struct OneSecret;
@@ -619,13 +631,13 @@ mod tests {
         let (first, second) = (issue().await.unwrap(), issue().await.unwrap());
         assert_eq!(first.envelope.wrapped, second.envelope.wrapped);
         assert_ne!(first.envelope.bucket_key_salt, second.envelope.bucket_key_salt);
-        ring.rotate_locally(&found).await.unwrap();
+        ring.rotate_locally(&Call::new(&caller, "RotateKeyOnDemand", ""), &found).await.unwrap();
         assert_ne!(issue().await.unwrap().material_id, first.material_id);
-        ring.set_state_locally(&found, KeyState::Disabled).await.unwrap();
+        ring.set_state_locally(&Call::new(&caller, "DisableKey", ""), &found, KeyState::Disabled).await.unwrap();
         assert!(matches!(issue().await, Err(KmsError::Disabled(_))));
         let recovered = ring.recover(&caller, &first.envelope, &binding("k"), &place(account), None).await;
         assert!(matches!(recovered, Err(KmsError::Disabled(_))));
-        ring.set_state_locally(&found, KeyState::Enabled).await.unwrap();
+        ring.set_state_locally(&Call::new(&caller, "EnableKey", ""), &found, KeyState::Enabled).await.unwrap();
         let fresh = issue().await.unwrap().envelope.wrapped;
         clock.0.store(6 * 60 * 1000, Ordering::Relaxed);
         assert_ne!(issue().await.unwrap().envelope.wrapped, fresh);
@@ -656,4 +668,24 @@ mod tests {
         assert_eq!(ring.describe(&default).unwrap().description, S3_DESCRIPTION_FOR_TEST);
     }
     const S3_DESCRIPTION_FOR_TEST: &str = "Default key that protects my S3 objects when no other key is defined";
+
+    #[tokio::test]
+    async fn a_deletion_that_was_cancelled_meanwhile_destroys_nothing() {
+        let (ring, clock) = ring().await;
+        let caller = caller();
+        let found = new_key(&ring, &caller).await;
+        let name = found.arn.to_string();
+        let call = |operation| Call::new(&caller, operation, "");
+        ring.schedule_deletion(&call("ScheduleKeyDeletion"), &name, 7, &NoDependents).await.unwrap();
+        let seen = ring.describe(&found.arn).unwrap();
+        clock.0.store(8 * crate::ring::DAY_MS, Ordering::Relaxed);
+        ring.cancel_deletion(&call("CancelKeyDeletion"), &name).await.unwrap();
+        assert!(!ring.destroy(&seen, ring.now()).await.unwrap());
+        assert_eq!(ring.describe(&found.arn).unwrap().set_state, KeyState::Disabled);
+        ring.schedule_deletion(&call("ScheduleKeyDeletion"), &name, 7, &NoDependents).await.unwrap();
+        assert!(ring.tend().await.unwrap().is_empty());
+        clock.0.store(16 * crate::ring::DAY_MS, Ordering::Relaxed);
+        assert_eq!(ring.tend().await.unwrap(), [found.record().id.clone()]);
+        assert!(ring.describe(&found.arn).is_err());
+    }
 }

@@ -11,7 +11,6 @@ mod domain;
 mod error;
 mod grants;
 mod import;
-mod inspect;
 mod issue;
 mod key;
 mod lifecycle;
@@ -28,7 +27,6 @@ pub use domain::{Domain, DomainHeader, RootKey, WrongRootKey};
 pub use error::KmsError;
 pub use grants::{GRANT_OPERATIONS, NewGrant};
 pub use import::{Import, ImportParameters};
-pub use inspect::{Inspected, erasure_names};
 pub use issue::{Issued, KeySource, ObjectPlace};
 pub use key::{
     AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, KeyUse, LastUse, Material, Origin, Rotation,
@@ -37,5 +35,8 @@ pub use key::{
 pub use owned::{OwnedKeyRecord, OwnedMaterialRecord};
 pub use ring::{Found, KeyRing, KeyRingParts, NewKey};
 pub use spec::{KeySpec, KeyUsage};
-pub use traits::{Change, Dependents, ErasureSecrets, Identities, Kept, KeyStore, KeyStoreError, MAX_CHANGES, Witness};
+pub use traits::{
+    Change, Dependents, ErasureSecrets, Identities, Kept, KeyStore, KeyStoreError, MAX_CHANGES, Recording,
+    ServiceEvent, Witness,
+};
 pub use usage::{Decrypted, SYMMETRIC};

@@ -5,14 +5,14 @@ use crate::{
     error::KmsError,
     key::{KeyManager, KeyRecord, KeyState, Origin},
     ring::{DAY_MS, Found, KeyRing, NewKey, default_policy, policy_text},
-    traits::Change,
+    traits::{Change, Dependents},
 };
 use std::sync::Arc;
-use tresor_model::AccountId;
-use tresor_policy::{CallerNames, MalformedPolicy, Question, key_policy, locks_out, size};
+use tresor_model::{AccountId, Timestamp};
+use tresor_policy::{CallerNames, MalformedPolicy, Policy, Question};
 
 /// A key policy, in bytes.
-const MAX_POLICY: usize = size::KEY;
+const MAX_POLICY: usize = 32 * 1024;
 /// Tags of a key.
 const MAX_TAGS: usize = 50;
 /// Days a key can wait for its deletion.
@@ -70,8 +70,9 @@ impl KeyRing {
         }
         let _changing = self.changing.lock().await;
         let key = self.new_record(&account, new, KeyManager::Customer).await?;
-        let key = self.put(key).await?;
-        self.locate(call.caller, self.arn(&account, &key.id)?.as_str())
+        let arn = self.arn(&account, &key.id)?;
+        self.put(key, call.record(&arn).as_ref()).await?;
+        self.locate(call.caller, arn.as_str())
     }
 
     pub fn describe_key(&self, call: &Call<'_>, name: &str) -> Result<Found, KmsError> {
@@ -96,7 +97,7 @@ impl KeyRing {
         let mut found = self.admit_change(call, name, needs)?;
         let mut key = found.record().clone();
         edit(&mut key, &found)?;
-        found.entry.record = self.put(key).await?;
+        found.entry.record = self.put(key, call.record(&found.arn).as_ref()).await?;
         Ok(found)
     }
 
@@ -117,8 +118,14 @@ impl KeyRing {
         .await
     }
 
-    /// Errors: Validation for a window that is not 7 to 30 days.
-    pub async fn schedule_deletion(&self, call: &Call<'_>, name: &str, days: u32) -> Result<Found, KmsError> {
+    /// What hangs on the key is counted for the record first. Errors: Validation for a window that is not 7 to 30 days.
+    pub async fn schedule_deletion(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        days: u32,
+        dependents: &dyn Dependents,
+    ) -> Result<Found, KmsError> {
         if !DELETION_DAYS.contains(&days) {
             return Err(KmsError::Validation(format!(
                 "1 validation error detected: Value '{days}' at 'pendingWindowInDays' failed to satisfy constraint: Member must have value {}",
@@ -127,6 +134,17 @@ impl KeyRing {
         }
         let mut call = call.clone();
         call.keys.set("kms:ScheduleKeyDeletionPendingWindowInDays", days.to_string());
+        // Judged before anything is counted: counting looks into every bucket.
+        let found = self.admit_change(&call, name, Needs::Living)?;
+        if let Some(recording) = call.recording {
+            let impact = dependents.impact(&found.record().id).await;
+            if let Err(error) = &impact {
+                tracing::error!(%error, "what hangs on a key could not be counted");
+            }
+            let impact = impact.ok();
+            recording.note("dependentObjects", impact.map(|(objects, _)| objects));
+            recording.note("dependentBytes", impact.map(|(_, bytes)| bytes));
+        }
         let at = self.clock.now().plus_millis(u64::from(days) * DAY_MS);
         self.change(&call, name, Needs::Living, |key, _| {
             key.set_state = KeyState::PendingDeletion;
@@ -210,7 +228,10 @@ impl KeyRing {
         if text.len() > MAX_POLICY {
             return Err(KmsError::LimitExceeded(format!("A key policy has at most {MAX_POLICY} bytes.")));
         }
-        let policy = key_policy(text)?;
+        if !text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}')) {
+            return malformed("Policy contains characters that are not allowed.");
+        }
+        let policy = Policy::of_resource(text)?;
         if policy.principals().any(|principal| !self.identities.exists(principal)) {
             return malformed("Policy contains a statement with one or more invalid principals.");
         }
@@ -220,21 +241,28 @@ impl KeyRing {
         let names = CallerNames::of(call.caller);
         let who = names.requester(call.caller);
         let question = Question { who, action: "kms:PutKeyPolicy", resource: arn, context: &call.keys };
-        if locks_out(&policy, &question) {
+        let judged = policy.judge(&question);
+        if judged.deny.is_some() || judged.allow.is_none() {
             return malformed("The new key policy will not allow you to update the key policy in the future.");
         }
         Ok(())
     }
 
     /// For the command line of the machine's owner: no policy is asked. Errors: NotFound, AccessDenied for a key AWS manages.
-    pub async fn set_state_locally(&self, key: &Found, state: KeyState) -> Result<Arc<KeyRecord>, KmsError> {
+    pub async fn set_state_locally(
+        &self,
+        call: &Call<'_>,
+        key: &Found,
+        state: KeyState,
+    ) -> Result<Arc<KeyRecord>, KmsError> {
         let _changing = self.changing.lock().await;
         let record = self.describe(&key.arn)?;
         if record.manager == KeyManager::Aws {
             return Err(KmsError::AccessDenied(format!("{}: AWS manages it", key.arn)));
         }
         record.demand(Needs::Material, &key.arn, self.clock.now())?;
-        self.put(KeyRecord { set_state: state, ..(*record).clone() }).await
+        let set = KeyRecord { set_state: state, ..(*record).clone() };
+        self.put(set, call.record(&key.arn).as_ref()).await
     }
 
     /// The default policy of an account's keys.
@@ -251,20 +279,29 @@ impl KeyRing {
         let mut destroyed = Vec::new();
         for key in all {
             if key.deletion.is_some_and(|(at, _)| at <= now) && key.set_state == KeyState::PendingDeletion {
-                self.destroy(&key).await?;
-                destroyed.push(key.id.clone());
+                if self.destroy(&key, now).await? {
+                    destroyed.push(key.id.clone());
+                }
                 continue;
             }
             let expired = |material: &crate::key::Material| !material.wrapped.is_empty() && !material.is_present(now);
             if key.materials.iter().any(expired) {
                 let _changing = self.changing.lock().await;
-                let mut key = (*self.describe(&self.arn(&key.account, &key.id)?)?).clone();
+                let mut key = match self.find(&key.account, &key.id) {
+                    Some(entry) => (*entry.record).clone(),
+                    None => continue,
+                };
+                if !key.materials.iter().any(expired) {
+                    continue;
+                }
                 for material in &mut key.materials {
                     if expired(material) {
                         self.forget(&key.id, material).await?;
                     }
                 }
-                self.put(key).await?;
+                let record = self.service_record("DeleteExpiredKeyMaterial", &key.account, &key.id)?;
+                self.put(key, record.as_ref()).await?;
+                self.happened(record);
             } else if key.rotation.is_some_and(|rotation| rotation.next <= now) && key.state(now) == KeyState::Enabled {
                 self.rotate_by_itself(&key).await?;
             }
@@ -275,8 +312,14 @@ impl KeyRing {
     }
 
     /// Destroys the material of a key and then its rows: whoever finds an old copy of the rows cannot unwrap them any more.
-    async fn destroy(&self, key: &KeyRecord) -> Result<(), KmsError> {
+    /// False when its deletion was cancelled, or put off, since it was looked at.
+    pub(crate) async fn destroy(&self, key: &KeyRecord, now: Timestamp) -> Result<bool, KmsError> {
         let _changing = self.changing.lock().await;
+        let Some(entry) = self.find(&key.account, &key.id) else { return Ok(false) };
+        let key = &*entry.record;
+        if key.set_state != KeyState::PendingDeletion || key.deletion.is_none_or(|(at, _)| at > now) {
+            return Ok(false);
+        }
         for name in key.materials.iter().filter_map(|material| material.erasure.as_deref()).chain([key.id.as_str()]) {
             self.backend.destroy(&key.id, name).await?;
         }
@@ -294,10 +337,14 @@ impl KeyRing {
         }));
         // The key's row goes last, so that an interrupted destruction is found and finished.
         changes.push(Change::RemoveKey { account: key.account.clone(), id: key.id.clone() });
-        for some in changes.chunks(crate::traits::MAX_CHANGES) {
-            self.commit(some.to_vec()).await?;
+        let record = self.service_record("DeleteKey", &key.account, &key.id)?;
+        while !changes.is_empty() {
+            let rest = changes.split_off(changes.len().min(crate::traits::MAX_CHANGES));
+            let record = record.as_ref().filter(|_| rest.is_empty());
+            self.commit(std::mem::replace(&mut changes, rest), record).await?;
         }
+        self.happened(record);
         tracing::warn!(key = key.id, "a KMS key was destroyed at the end of its waiting period");
-        Ok(())
+        Ok(true)
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     key::{AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, KeyUse, LastUse, Origin, Rotation},
     owned::OwnedKeys,
     spec::{KeySpec, KeyUsage},
-    traits::{Change, Identities, KeyStore, Witness},
+    traits::{Change, Identities, KeyStore, ServiceEvent, Witness},
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
 };
 use tresor_memory::LockedKey;
-use tresor_model::{AccountId, Caller, Clock, Entropy, KeyArn, Timestamp};
+use tresor_model::{AccountId, Caller, ChangeRecord, Clock, Entropy, KeyArn, Timestamp};
 use tresor_policy::Policy;
 
 /// Keys of one account: AWS's quota is 100,000.
@@ -211,10 +211,7 @@ impl KeyRing {
             Some(since) => since,
             None => {
                 let now = parts.clock.now();
-                // A store that is open for reading only does not take it; whatever opens it next remembers another time.
-                if let Err(error) = parts.store.put_tracking_since(now).await {
-                    tracing::debug!(%error, "when the use of keys began to be remembered was not stored");
-                }
+                parts.store.put_tracking_since(now).await?;
                 now
             }
         };
@@ -415,7 +412,9 @@ impl KeyRing {
             updated: key.created,
         };
         let id = key.id.clone();
-        self.commit(vec![Change::PutKey(key), Change::PutAlias(alias)]).await?;
+        let record = self.service_record("CreateKey", account, &id)?;
+        self.commit(vec![Change::PutKey(key), Change::PutAlias(alias)], record.as_ref()).await?;
+        self.happened(record);
         Ok(id)
     }
 
@@ -459,14 +458,14 @@ impl KeyRing {
     }
 
     /// Stores changes, then shows them. The caller holds `changing`.
-    pub(crate) async fn commit(&self, changes: Vec<Change>) -> Result<(), KmsError> {
+    pub(crate) async fn commit(&self, changes: Vec<Change>, record: Option<&ChangeRecord>) -> Result<(), KmsError> {
         let mut entries = Vec::new();
         for change in &changes {
             if let Change::PutKey(key) = change {
                 entries.push(entry(key.clone(), &self.region)?);
             }
         }
-        self.store.commit(&changes).await?;
+        self.store.commit(&changes, record).await?;
         let mut entries = entries.into_iter();
         let mut keys = self.keys.write();
         for change in changes {
@@ -502,10 +501,26 @@ impl KeyRing {
         Ok(())
     }
 
+    /// The record of what the service does to a key by itself.
+    pub(crate) fn service_record(
+        &self,
+        name: &'static str,
+        account: &AccountId,
+        key_id: &str,
+    ) -> Result<Option<ChangeRecord>, KmsError> {
+        let key = self.arn(account, key_id)?;
+        Ok(self.witness.service_event(&ServiceEvent { name, account, key: &key }))
+    }
+    pub(crate) fn happened(&self, record: Option<ChangeRecord>) {
+        if let Some(record) = record {
+            self.witness.happened(record);
+        }
+    }
+
     /// Stores a changed key and returns it.
-    pub(crate) async fn put(&self, key: KeyRecord) -> Result<Arc<KeyRecord>, KmsError> {
+    pub(crate) async fn put(&self, key: KeyRecord, record: Option<&ChangeRecord>) -> Result<Arc<KeyRecord>, KmsError> {
         let name = (key.account.clone(), key.id.clone());
-        self.commit(vec![Change::PutKey(key)]).await?;
+        self.commit(vec![Change::PutKey(key)], record).await?;
         self.find(&name.0, &name.1)
             .map(|entry| entry.record)
             .ok_or_else(|| KmsError::Unavailable("the key is gone".into()))
@@ -517,7 +532,9 @@ impl KeyRing {
         if self.find(account, id).is_none() {
             let new = NewKey { id: Some(id.to_owned()), ..NewKey::default() };
             let key = self.new_record(account, new, KeyManager::Customer).await?;
-            self.put(key).await?;
+            let record = self.service_record("CreateKey", account, id)?;
+            self.put(key, record.as_ref()).await?;
+            self.happened(record);
         }
         match alias {
             Some(alias) if self.alias(account, alias).as_deref() != Some(id) => {
@@ -525,7 +542,10 @@ impl KeyRing {
                 let now = self.clock.now();
                 let (account, key_id) = (account.clone(), id.to_owned());
                 let alias = AliasRecord { name: alias.into(), account, key_id, created: now, updated: now };
-                self.commit(vec![Change::PutAlias(alias)]).await
+                let record = self.service_record("CreateAlias", &alias.account, id)?;
+                self.commit(vec![Change::PutAlias(alias)], record.as_ref()).await?;
+                self.happened(record);
+                Ok(())
             }
             _ => Ok(()),
         }

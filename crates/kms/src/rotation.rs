@@ -7,7 +7,7 @@ use crate::{
     ring::{DAY_MS, Found, KeyRing},
 };
 use std::sync::Arc;
-use tresor_model::Timestamp;
+use tresor_model::{ChangeRecord, Timestamp};
 
 /// Rotations on demand of one key. Source: the service model's text of RotateKeyOnDemand.
 const MAX_ON_DEMAND: usize = 25;
@@ -43,7 +43,7 @@ impl KeyRing {
         let mut key = found.record().clone();
         key.rotation =
             period.map(|days| Rotation { period_days: days, next: now.plus_millis(u64::from(days) * DAY_MS) });
-        found.entry.record = self.put(key).await?;
+        found.entry.record = self.put(key, call.record(&found.arn).as_ref()).await?;
         Ok(found)
     }
 
@@ -68,7 +68,8 @@ impl KeyRing {
                 found.arn
             )));
         }
-        found.entry.record = self.rotated(found.record(), RotationType::OnDemand).await?;
+        let record = call.record(&found.arn);
+        found.entry.record = self.rotated(found.record(), RotationType::OnDemand, record.as_ref()).await?;
         Ok(found)
     }
 
@@ -77,13 +78,20 @@ impl KeyRing {
         let key = self.describe(&self.arn(&key.account, &key.id)?)?;
         if key.rotation.is_some_and(|rotation| rotation.next <= self.clock.now()) && key.set_state == KeyState::Enabled
         {
-            self.rotated(&key, RotationType::Automatic).await?;
+            let record = self.service_record("RotateKey", &key.account, &key.id)?;
+            self.rotated(&key, RotationType::Automatic, record.as_ref()).await?;
+            self.happened(record);
         }
         Ok(())
     }
 
     /// The caller holds `changing`.
-    async fn rotated(&self, key: &KeyRecord, by: RotationType) -> Result<Arc<KeyRecord>, KmsError> {
+    async fn rotated(
+        &self,
+        key: &KeyRecord,
+        by: RotationType,
+        record: Option<&ChangeRecord>,
+    ) -> Result<Arc<KeyRecord>, KmsError> {
         let now = self.clock.now();
         let mut key = key.clone();
         match key.origin {
@@ -108,16 +116,16 @@ impl KeyRing {
         {
             rotation.next = now.plus_millis(u64::from(rotation.period_days) * DAY_MS);
         }
-        self.put(key).await
+        self.put(key, record).await
     }
 
     /// For the command line of the machine's owner: no policy is asked. Errors: Disabled, InvalidState, Unsupported.
-    pub async fn rotate_locally(&self, found: &Found) -> Result<Arc<KeyRecord>, KmsError> {
+    pub async fn rotate_locally(&self, call: &Call<'_>, found: &Found) -> Result<Arc<KeyRecord>, KmsError> {
         let _changing = self.changing.lock().await;
         let key = self.describe(&found.arn)?;
         key.rotates(found)?;
         key.demand(Needs::Use, &found.arn, self.clock.now())?;
-        self.rotated(&key, RotationType::OnDemand).await
+        self.rotated(&key, RotationType::OnDemand, call.record(&found.arn).as_ref()).await
     }
 
     /// When the next rotation by itself is due; nothing while the key is pending deletion.

@@ -8,7 +8,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use std::{fmt, io};
-use tresor_model::{AccountId, Caller, KeyArn, Timestamp};
+use tresor_model::{AccountId, Caller, ChangeRecord, KeyArn, Timestamp};
 use tresor_policy::Bindings;
 use zeroize::Zeroizing;
 
@@ -44,8 +44,8 @@ pub enum Change {
 #[async_trait]
 pub trait KeyStore: Send + Sync + fmt::Debug {
     async fn load(&self) -> Result<Kept, KeyStoreError>;
-    /// All or nothing for up to `KeyStore::MAX_CHANGES` changes.
-    async fn commit(&self, changes: &[Change]) -> Result<(), KeyStoreError>;
+    /// All or nothing for up to `MAX_CHANGES` changes and the record of what they are about.
+    async fn commit(&self, changes: &[Change], record: Option<&ChangeRecord>) -> Result<(), KeyStoreError>;
     /// What up to `MAX_CHANGES` keys were last used for. A loss of the newest is no harm.
     async fn put_uses(&self, uses: &[KeyUse]) -> Result<(), KeyStoreError>;
     async fn put_tracking_since(&self, since: Timestamp) -> Result<(), KeyStoreError>;
@@ -66,6 +66,26 @@ pub trait ErasureSecrets: Send + Sync + fmt::Debug {
 /// Sees the use of keys that S3 makes on a caller's behalf; calls of KMS's own protocol are seen by the request that brings them.
 pub trait Witness: Send + Sync + fmt::Debug {
     fn used_by_s3(&self, call: &Call<'_>, key: &KeyArn, material_id: Option<&str>, error: Option<&KmsError>);
+    /// The record of a change that nobody's call asks for; it is committed with the change, and then `happened`.
+    fn service_event(&self, event: &ServiceEvent<'_>) -> Option<ChangeRecord>;
+    fn happened(&self, record: ChangeRecord);
+}
+
+/// What the service does to a key by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceEvent<'a> {
+    /// CloudTrail's: `RotateKey`, `DeleteKey`, `DeleteExpiredKeyMaterial`, `CreateKey`.
+    pub name: &'static str,
+    pub account: &'a AccountId,
+    pub key: &'a KeyArn,
+}
+
+/// Makes the record of a call's change, as far as the change is known.
+pub trait Recording: Send + Sync + fmt::Debug {
+    /// Something to know besides the call's parameters; before `record`. `None` is what could not be told.
+    fn note(&self, name: &'static str, count: Option<u64>);
+    /// Nothing when such calls are not recorded. The same record for every call.
+    fn record(&self, key: &KeyArn) -> Option<ChangeRecord>;
 }
 
 /// Knows what hangs on a key.

@@ -2,6 +2,7 @@
 //! This crate must never do anything: no I/O, no clock of its own, no randomness of its own, no logging.
 
 mod acl;
+mod change;
 mod checksum;
 mod ident;
 mod names;
@@ -11,6 +12,7 @@ mod tags;
 mod time;
 
 pub use acl::{Acl, Grant, Grantee, Group, Permission, Reach, TooManyGrants};
+pub use change::{ChangeRecord, EventId, MAX_CHANGE_RECORD, RecordTooLong};
 pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType, ETag};
 pub use ident::{BucketId, UploadId, VersionId, WriteId};
 pub use names::{BucketName, InvalidName, ObjectKey};

@@ -11,9 +11,9 @@ use tresor_audit::Head;
 use tresor_envelope::RecordKey;
 use tresor_identity::Directory;
 use tresor_kms::{AliasRecord, Change, Dependents, Identities, Kept, KeyStore, KeyStoreError, KeyUse, OwnedKeyRecord};
-use tresor_model::{AccountId, Caller, Timestamp};
+use tresor_model::{AccountId, Caller, ChangeRecord, Timestamp};
 use tresor_policy::Bindings;
-use tresor_storage::{Batch, MetaStore, Partition, Scan, Store, open_record, seal_record, verify_record};
+use tresor_storage::{Batch, MetaStore, Partition, Scan, Store, open_record, outbox_row, seal_record, verify_record};
 
 /// KMS keys (`key/ACCOUNT/ID`), aliases (`alias/ACCOUNT/NAME`) and grants (`grant/ACCOUNT/KEY/ID`).
 #[derive(Debug)]
@@ -47,8 +47,7 @@ impl KeyRecords {
             let scan = Scan { prefix: prefix.to_vec(), from, limit: PAGE };
             let page = self.meta.scan(Partition::KMS, scan).await.map_err(failed)?;
             for (row, value) in &page.entries {
-                let opened = open_record(&self.records, Partition::KMS, row, value);
-                all.push(opened.map_err(|error| failed(format!("row {}: {error}", String::from_utf8_lossy(row))))?);
+                all.push(open_record(&self.records, Partition::KMS, row, value).map_err(failed)?);
             }
             match page.entries.last() {
                 Some((row, _)) if page.more => from = [&row[..], &[0]].concat(),
@@ -104,8 +103,13 @@ impl KeyStore for KeyRecords {
         self.meta.commit(Partition::KMS, batch).await.map_err(failed)
     }
 
-    async fn commit(&self, changes: &[Change]) -> Result<(), KeyStoreError> {
+    async fn commit(&self, changes: &[Change], record: Option<&ChangeRecord>) -> Result<(), KeyStoreError> {
         let mut batch = Batch::default();
+        if let Some(record) = record {
+            record.sent_to(Partition::KMS.0);
+            let (row, value) = outbox_row(&self.records, Partition::KMS, record);
+            batch = batch.put(row, value);
+        }
         for change in changes {
             batch = match change {
                 Change::PutKey(key) => self.write(batch, row(KEYS, &key.account, &[&key.id]), key),

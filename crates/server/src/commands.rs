@@ -3,26 +3,18 @@
 use crate::{assemble::Parts, backup};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tresor_audit::{search, verify};
-use tresor_kms::{Call, Found, KeyRecord, KeyState, KmsError, NewKey};
+use std::sync::Arc;
+use tresor_audit::{AuditSink, AuditSpan, search, verify};
+use tresor_kms::{Call, KeyRecord, KeyState, KmsError, NewKey};
+use tresor_kms_api::SpanRecording;
 use tresor_model::{AccountId, BucketName, Caller, ObjectKey, Principal};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Command {
-    Keys {
-        account: Option<String>,
-        action: KeyAction,
-    },
-    Inspect {
-        bucket: String,
-        key: String,
-    },
-    Audit {
-        action: AuditAction,
-    },
-    /// Answered by the control socket alone: it tells what it finds while it looks.
-    Verify,
+    Keys { account: Option<String>, action: KeyAction },
+    Inspect { bucket: String, key: String },
+    Audit { action: AuditAction },
 }
 
 #[derive(Debug, Serialize, Deserialize, clap::Subcommand)]
@@ -111,7 +103,6 @@ pub async fn run(parts: &Parts, command: Command) -> Result<Value, String> {
         Command::Keys { account, action } => keys(parts, account, action).await,
         Command::Audit { action } => audit(parts, action).await,
         Command::Inspect { bucket, key } => inspect(parts, &bucket, &key).await,
-        Command::Verify => Err("verify tells what it finds while it looks".into()),
     }
 }
 
@@ -123,10 +114,10 @@ async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Resu
     let ring = &parts.keys;
     let caller = Caller::local(Principal::Root { account: account.clone() });
     let text = |error: KmsError| error.to_string();
-    let call = |operation| Call::new(&caller, operation, "");
+    let caller = &caller;
     let find = async |name: &str| {
-        let arn = ring.resolve(&caller, Some(name)).await.map_err(text)?;
-        ring.locate(&caller, arn.as_str()).map_err(text)
+        let arn = ring.resolve(caller, Some(name)).await.map_err(text)?;
+        ring.locate(caller, arn.as_str()).map_err(text)
     };
     match action {
         KeyAction::List => {
@@ -135,18 +126,30 @@ async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Resu
         }
         KeyAction::Create { description, alias } => {
             let new = NewKey { description, ..NewKey::default() };
-            let key = ring.create_key(&call("CreateKey"), new, false).await.map_err(text)?;
+            let key =
+                recorded(parts, caller, "CreateKey", async |call| ring.create_key(&call, new, false).await).await?;
             if let Some(alias) = &alias {
-                ring.create_alias(&call("CreateAlias"), alias, key.arn.as_str()).await.map_err(text)?;
+                let arn = key.arn.as_str();
+                recorded(parts, caller, "CreateAlias", async |call| ring.create_alias(&call, alias, arn).await).await?;
             }
             described(parts, key.record())
         }
         KeyAction::Describe { key } => described(parts, find(&key).await?.record()),
         KeyAction::Disable { key } => {
-            described(parts, &*set_state(parts, &find(&key).await?, KeyState::Disabled).await?)
+            let found = find(&key).await?;
+            let disable = async |call: Call<'_>| ring.set_state_locally(&call, &found, KeyState::Disabled).await;
+            described(parts, &*recorded(parts, caller, "DisableKey", disable).await?)
         }
-        KeyAction::Enable { key } => described(parts, &*set_state(parts, &find(&key).await?, KeyState::Enabled).await?),
-        KeyAction::Rotate { key } => described(parts, &*ring.rotate_locally(&find(&key).await?).await.map_err(text)?),
+        KeyAction::Enable { key } => {
+            let found = find(&key).await?;
+            let enable = async |call: Call<'_>| ring.set_state_locally(&call, &found, KeyState::Enabled).await;
+            described(parts, &*recorded(parts, caller, "EnableKey", enable).await?)
+        }
+        KeyAction::Rotate { key } => {
+            let found = find(&key).await?;
+            let rotate = async |call: Call<'_>| ring.rotate_locally(&call, &found).await;
+            described(parts, &*recorded(parts, caller, "RotateKeyOnDemand", rotate).await?)
+        }
         KeyAction::Backup { to, erasure_to } => {
             let done = backup::backup(&parts.data_dir, &parts.records, &to, &erasure_to).await;
             let (rows, secrets) = done.map_err(|error| error.to_string())?;
@@ -165,7 +168,8 @@ async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Resu
         }
         KeyAction::Alias { key, alias } => {
             let found = find(&key).await?;
-            ring.create_alias(&call("CreateAlias"), &alias, found.arn.as_str()).await.map_err(text)?;
+            let arn = found.arn.as_str();
+            recorded(parts, caller, "CreateAlias", async |call| ring.create_alias(&call, &alias, arn).await).await?;
             described(parts, found.record())
         }
     }
@@ -198,8 +202,26 @@ async fn audit(parts: &Parts, action: AuditAction) -> Result<Value, String> {
     }
 }
 
-async fn set_state(parts: &Parts, key: &Found, state: KeyState) -> Result<std::sync::Arc<KeyRecord>, String> {
-    parts.keys.set_state_locally(key, state).await.map_err(|error| error.to_string())
+/// Runs a change of the command line with an audit span of its own, as a request has one.
+async fn recorded<T>(
+    parts: &Parts,
+    caller: &Caller,
+    operation: &'static str,
+    run: impl AsyncFnOnce(Call<'_>) -> Result<T, KmsError>,
+) -> Result<T, String> {
+    let sink = Arc::clone(&parts.audit) as Arc<dyn AuditSink>;
+    let mut span = AuditSpan::open(sink, "", parts.audit.command_line());
+    span.service("kms");
+    span.operation(operation, false);
+    span.caller(caller);
+    let recording = SpanRecording::new(&span);
+    let done = run(Call::new(caller, operation, "").recorded_by(&recording)).await;
+    recording.into_learnt().tell(&mut span);
+    if let Err(error) = &done {
+        span.error("CommandFailed", &error.to_string());
+    }
+    span.seal(if done.is_ok() { 200 } else { 400 });
+    done.map_err(|error| error.to_string())
 }
 
 fn described(parts: &Parts, key: &KeyRecord) -> Result<Value, String> {

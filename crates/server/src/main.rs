@@ -14,7 +14,6 @@ mod operations;
 mod recorder;
 mod root_key;
 mod serve;
-mod verify;
 
 use std::process::ExitCode;
 

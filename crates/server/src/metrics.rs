@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 use std::{collections::HashSet, fmt};
@@ -39,6 +39,8 @@ pub struct Metrics {
     seconds: Family<TimeLabels, Histogram>,
     calls: Family<KeyLabels, Counter>,
     events: Counter,
+    pending: Gauge,
+    failures: Counter,
     keys: Mutex<HashSet<String>>,
 }
 
@@ -63,12 +65,20 @@ impl Metrics {
         );
         let events = Counter::default();
         registry.register("audit_events", "Events that the audit trail was given", events.clone());
-        Self { registry, requests, seconds, calls, events, keys: Mutex::default() }
+        let pending = Gauge::default();
+        registry.register(
+            "audit_pending",
+            "Records of changes whose events the audit trail does not hold durably yet",
+            pending.clone(),
+        );
+        let failures = Counter::default();
+        registry.register("audit_failures", "Failed tries to write the audit trail", failures.clone());
+        Self { registry, requests, seconds, calls, events, pending, failures, keys: Mutex::default() }
     }
 
     /// Counts a request.
     pub fn request(&self, event: &Event) {
-        let service = if event.source.starts_with("kms") { "kms" } else { "s3" };
+        let service = event.source.split('.').next().unwrap_or_default();
         let operation = event.name.clone();
         let sse = event.sse.unwrap_or("");
         self.requests
@@ -92,6 +102,13 @@ impl Metrics {
         let key = if known { arn.clone() } else { "other".to_owned() };
         let labels = KeyLabels { key, operation: event.name.clone(), outcome: outcome.to_owned() };
         self.calls.get_or_create(&labels).inc();
+    }
+
+    pub fn audit_pending(&self, records: usize) {
+        self.pending.set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+    pub fn audit_failed(&self) {
+        self.failures.inc();
     }
 
     /// In the OpenMetrics text format.

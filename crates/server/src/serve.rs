@@ -95,6 +95,11 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
     let proxies = TrustedProxies::new(&config.server.trusted_proxies, dev)?;
     let parts = Arc::new(assemble(&config, dev, &secrets).await?);
     drop(secrets);
+    match parts.audit.recover(&parts.store).await {
+        Ok(0) => {}
+        Ok(events) => tracing::info!(events, "brought events of the last run into the audit trail"),
+        Err(error) => tracing::error!(error, "records of changes stay in the store until the next start"),
+    }
     if dev {
         tracing::warn!("development mode: SSE-C and SSE-KMS are taken over plain HTTP; never use it for real data");
     }
@@ -104,7 +109,7 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
     let mut endpoints =
         json!({ "admin": format!("http://{}", bound(&admin)), "https": null, "ca": null, "pid": std::process::id() });
     let audit = Arc::clone(&parts.audit);
-    let figures: Figures = Arc::new(move || audit.metrics().text());
+    let figures: Figures = Arc::new(move || audit.figures());
     let probes = tokio::spawn(serve_admin(admin, Arc::clone(&health), figures));
     let mut listeners = vec![Listener { tcp: listen(http)?, tls: None }];
     endpoints["http"] = format!("http://{}", bound(&listeners[0].tcp)).into();
@@ -136,24 +141,22 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
         virtual_host_domains: config.s3.virtual_host_domains.clone(),
         block_sse_c: config.s3.block_sse_c,
     };
-    let auth = AuthSettings { sigv2: config.auth.sigv2, virtual_host_domains: config.s3.virtual_host_domains.clone() };
-    let authenticator = Arc::new(Authenticator::new(auth, Arc::clone(&parts.directory), Arc::clone(&parts.clock)));
     let gateway = Gateway::new(
         settings,
         Arc::new(parts.store.clone()),
         Arc::clone(&parts.keys),
         Arc::clone(&parts.directory),
-        Arc::clone(&authenticator),
         Arc::clone(&parts.clock),
         Arc::clone(&parts.entropy),
     );
+    let auth = AuthSettings { sigv2: config.auth.sigv2, virtual_host_domains: config.s3.virtual_host_domains.clone() };
     let front = Arc::new(Front {
         settings: FrontSettings {
             max_connections: config.server.max_connections,
             drain: Duration::from_secs(config.server.drain_seconds),
         },
         proxies,
-        authenticator,
+        authenticator: Authenticator::new(auth, Arc::clone(&parts.directory), Arc::clone(&parts.clock)),
         services: vec![
             Arc::new(gateway),
             Arc::new(KmsService::new(Arc::clone(&parts.keys), Arc::new(ObjectDependents(parts.store.clone())))),
@@ -167,7 +170,7 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
         control::listen(&config.data_dir).map_err(|error| ServeError::File("the control socket".into(), error))?;
     let commands = tokio::spawn(control::serve(socket, Arc::clone(&parts)));
     let tending = tokio::spawn(parts.store.clone().tend());
-    let recording = tokio::spawn(Arc::clone(&parts.audit).keep(Arc::clone(&parts.records)));
+    let recording = tokio::spawn(Arc::clone(&parts.audit).keep(parts.store.clone(), Arc::clone(&parts.records)));
     let keeping = tokio::spawn(tend_keys(Arc::clone(&parts.keys)));
 
     let (stop, stopped) = watch::channel(false);
@@ -196,7 +199,7 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
     if let Err(error) = parts.keys.remember_uses().await {
         tracing::error!(%error, "what keys were last used for could not be stored");
     }
-    if let Err(error) = Arc::clone(&parts.audit).finish(Arc::clone(&parts.records)).await {
+    if let Err(error) = Arc::clone(&parts.audit).finish(&parts.store, &parts.records).await {
         tracing::error!(%error, "the audit trail could not be closed");
     }
     drop(fs::remove_file(config.data_dir.join("endpoints.json")));

@@ -5,6 +5,7 @@ use crate::{
     error::StoreError,
     garbage,
     meta::{Batch, Expected, MetaError, Partition, Scan},
+    outbox::kept,
     record::{Bucket, BucketRecord, BucketState},
     rows::{self, open_record, seal_record},
     store::{Shared, Store, partition},
@@ -127,12 +128,13 @@ impl Store {
         let row = rows::bucket(name.as_str());
         let record = BucketRecord { id, owner: owner.clone(), created, region: region.to_owned() };
         let value = seal_record(&shared.keys.records, Partition::CATALOG, &row, &record);
-        match shared
-            .meta
-            .commit(Partition::CATALOG, Batch::default().guard(row.clone(), Expected::Absent).put(row, value))
-            .await
-        {
-            Ok(()) => Ok(bucket),
+        let record = self.record.as_ref();
+        let name_it = Batch::default().guard(row.clone(), Expected::Absent).put(row, value);
+        match shared.meta.commit(Partition::CATALOG, shared.with_record(Partition::CATALOG, name_it, record)).await {
+            Ok(()) => {
+                kept(Partition::CATALOG, record);
+                Ok(bucket)
+            }
             Err(MetaError::Conflict) => {
                 shared.clear(id).await?;
                 match self.bucket(name).await? {
@@ -148,9 +150,16 @@ impl Store {
     pub async fn delete_bucket(&self, bucket: &Bucket) -> Result<(), StoreError> {
         let shared = &self.shared;
         let state = |state| shared.bucket_state(bucket.id, state);
-        let close = Batch::default()
+        let mut close = Batch::default()
             .guard(rows::bucket_state(), Expected::Value(state(BucketState::Open)))
             .put(rows::bucket_state(), state(BucketState::Closing));
+        if let Some(record) = &self.record {
+            // Where the row lies once the bucket is gone.
+            record.sent_to(Partition::CATALOG.0);
+            let row = rows::closing(&record.id());
+            let value = shared.sealed_event(partition(bucket.id), &row, record.event());
+            close = close.put(row, value);
+        }
         match shared.meta.commit(partition(bucket.id), close).await {
             Err(MetaError::Conflict) => return Err(StoreError::NoSuchBucket),
             other => other?,
@@ -164,13 +173,17 @@ impl Store {
         let scan = Scan { prefix: rows::OBJECTS.to_vec(), from: rows::OBJECTS.to_vec(), limit: 1 };
         if !shared.meta.scan(partition(bucket.id), scan).await?.entries.is_empty() {
             let reopen = Batch::default().put(rows::bucket_state(), shared.bucket_state(bucket.id, BucketState::Open));
+            let reopen =
+                shared.closing_rows(bucket.id).await?.into_iter().fold(reopen, |batch, (row, _)| batch.delete(row));
             shared.meta.commit(partition(bucket.id), reopen).await?;
             return Err(StoreError::BucketNotEmpty);
         }
         garbage::drain_uploads(shared, bucket).await?;
+        let _moving = shared.outbox.lock().await;
         let row = rows::bucket(bucket.name.as_str());
         let stored = shared.get(Partition::CATALOG, &row).await?;
         let forget = Batch::default().unchanged(row.clone(), stored.as_ref()).delete(row);
+        let forget = shared.move_events(bucket.id, forget).await?;
         match shared.meta.commit(Partition::CATALOG, forget).await {
             Err(MetaError::Conflict) => return Err(StoreError::Conflict),
             other => other?,
@@ -199,11 +212,11 @@ impl Store {
         let row = rows::document(kind);
         let value =
             seal_record(&self.shared.keys.records, partition(bucket.id), &row, &minicbor::bytes::ByteVec::from(bytes));
-        self.shared.commit(bucket, Batch::default().put(row, value)).await
+        self.shared.commit(bucket, Batch::default().put(row, value), self.record.as_ref()).await
     }
 
     pub async fn delete_document(&self, bucket: &Bucket, kind: &str) -> Result<(), StoreError> {
-        self.shared.commit(bucket, Batch::default().delete(rows::document(kind))).await
+        self.shared.commit(bucket, Batch::default().delete(rows::document(kind)), self.record.as_ref()).await
     }
 }
 
@@ -214,10 +227,6 @@ fn bucket_name(row: &[u8]) -> Result<BucketName, StoreError> {
 }
 
 impl Shared {
-    /// A row of the catalogue as the bucket it is. Errors: Corrupt.
-    pub(crate) fn open_bucket_row(&self, row: &[u8], value: &Bytes) -> Result<Bucket, StoreError> {
-        self.open_bucket(bucket_name(row)?, row, value)
-    }
     fn open_bucket(&self, name: BucketName, row: &[u8], value: &Bytes) -> Result<Bucket, StoreError> {
         let record: BucketRecord = open_record(&self.keys.records, Partition::CATALOG, row, value)?;
         let BucketRecord { id, owner, created, region } = record;

@@ -91,6 +91,19 @@ impl Store {
 
     /// Finishes half-done deletes, removes garbage and orphaned blobs. Safe beside a running server.
     pub async fn recover(&self) -> Result<(), StoreError> {
+        self.finish_deletes().await?;
+        for bucket in self.all_buckets().await? {
+            collect_bucket(&self.shared, bucket.id).await?;
+        }
+        let removed = self.sweep_orphans().await?;
+        if removed > 0 {
+            tracing::info!(removed, "removed blobs that no commit names");
+        }
+        Ok(())
+    }
+
+    /// Carries out the deletions of buckets that the last run began.
+    pub async fn finish_deletes(&self) -> Result<(), StoreError> {
         for bucket in self.all_buckets().await? {
             let state = self.shared.get(partition(bucket.id), &rows::bucket_state()).await?;
             if state != Some(self.shared.bucket_state(bucket.id, crate::record::BucketState::Open)) {
@@ -98,13 +111,7 @@ impl Store {
                     Ok(()) | Err(StoreError::BucketNotEmpty) => {}
                     Err(error) => return Err(error),
                 }
-                continue;
             }
-            collect_bucket(&self.shared, bucket.id).await?;
-        }
-        let removed = self.sweep_orphans().await?;
-        if removed > 0 {
-            tracing::info!(removed, "removed blobs that no commit names");
         }
         Ok(())
     }

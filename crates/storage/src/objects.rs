@@ -13,10 +13,8 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{io, ops::Range, sync::Arc};
-use tresor_envelope::{
-    CipherSource, CipherStream, ContentKey, Envelope, Header, PlainBody, SealedBody, SealedPart, open,
-};
-use tresor_model::{AccountId, Acl, ChecksumType, ETag, ObjectKey, TagSet, VersionId, WriteId};
+use tresor_envelope::{CipherSource, CipherStream, ContentKey, Envelope, PlainBody, SealedBody, SealedPart, open};
+use tresor_model::{AccountId, Acl, ChangeRecord, ChecksumType, ETag, ObjectKey, TagSet, VersionId, WriteId};
 
 /// The largest sealed body that lies beside its record, in bytes.
 pub(crate) const INLINE_MAX: usize = 32 * 1024;
@@ -130,7 +128,7 @@ impl Store {
         if let Some(guard) = &guard {
             batch = batch.put(rows::blob_owner(&guard.id.owner, &guard.id.nonce), vec![1]);
         }
-        shared.commit_version(bucket, &new.key, &record, &new.precondition, batch).await?;
+        shared.commit_version(bucket, &new.key, &record, &new.precondition, batch, self.record.as_ref()).await?;
         if let Some(guard) = guard {
             guard.keep();
         }
@@ -185,20 +183,7 @@ impl Store {
                 Body::Parts { upload, .. } => *upload.as_bytes(),
             },
         );
-        let (parts, places) = self.places(bucket, version).await?;
-        if parts.iter().map(|part| part.length).sum::<u64>() != version.size {
-            return Err(StoreError::Corrupt("the parts of an object do not add up to its size"));
-        }
-        Ok(open(key, &version.envelope.header, parts, range, Box::new(Reader { shared, places, _guard: guard }))?)
-    }
-
-    /// The parts of a body and where their ciphertexts lie. Errors: Corrupt, Overtaken.
-    pub(crate) async fn places(
-        &self,
-        bucket: &Bucket,
-        version: &Version,
-    ) -> Result<(Vec<SealedPart>, Places), StoreError> {
-        Ok(match &version.body {
+        let (parts, places) = match &version.body {
             Body::Inline(part) => {
                 (vec![part.clone()], Places::Inline(partition(bucket.id), rows::inline(&version.write)))
             }
@@ -219,22 +204,11 @@ impl Store {
                     .unzip();
                 (parts, Places::Blobs(ids))
             }
-        })
-    }
-
-    /// Opens one part that lies in one blob. Errors: Corrupt; later ones come from the body.
-    pub(crate) fn open_blob(
-        &self,
-        key: ContentKey,
-        header: &Header,
-        part: SealedPart,
-        id: BlobId,
-    ) -> Result<PlainBody, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        let guard = ReadGuard::new(&shared, id.owner);
-        let length = part.length;
-        let reader = Reader { shared, places: Places::Blobs(vec![id]), _guard: guard };
-        Ok(open(key, header, vec![part], 0..length, Box::new(reader))?)
+        };
+        if parts.iter().map(|part| part.length).sum::<u64>() != version.size {
+            return Err(StoreError::Corrupt("the parts of an object do not add up to its size"));
+        }
+        Ok(open(key, &version.envelope.header, parts, range, Box::new(Reader { shared, places, _guard: guard }))?)
     }
 
     /// Removes an object. Errors: PreconditionFailed; NoSuchKey for If-Match on what is not there.
@@ -260,7 +234,7 @@ impl Store {
             }
             let batch = Batch::default().guard(row.clone(), Expected::Value(raw)).delete(row.clone());
             let (batch, garbage) = shared.drop_version(&current, batch);
-            match shared.commit(bucket, batch).await {
+            match shared.commit(bucket, batch, self.record.as_ref()).await {
                 Err(StoreError::Conflict) => shared.back_off(attempt).await,
                 other => {
                     other?;
@@ -312,7 +286,7 @@ impl Store {
             change(&mut record);
             let value = seal_record(&shared.keys.records, partition(bucket.id), &row, &record);
             let batch = Batch::default().guard(row.clone(), Expected::Value(raw)).put(row.clone(), value);
-            match shared.commit(bucket, batch).await {
+            match shared.commit(bucket, batch, self.record.as_ref()).await {
                 Err(StoreError::Conflict) => shared.back_off(attempt).await,
                 other => return other,
             }
@@ -342,6 +316,7 @@ impl Shared {
         record: &VersionRecord,
         precondition: &Precondition,
         batch: Batch,
+        change: Option<&ChangeRecord>,
     ) -> Result<(), StoreError> {
         let row = rows::object(key);
         let index = self.index_key(bucket.id);
@@ -367,7 +342,7 @@ impl Shared {
             // The new version's rows come after the old one's are dropped: both may name the same row.
             this.guards.extend(batch.guards.iter().cloned());
             this.writes.extend(batch.writes.iter().cloned());
-            match self.commit(bucket, this).await {
+            match self.commit(bucket, this, change).await {
                 Err(StoreError::Conflict) => self.back_off(attempt).await,
                 other => {
                     other?;
@@ -466,7 +441,7 @@ impl Drop for BlobGuard {
 }
 
 /// Where the parts of one object lie.
-pub(crate) enum Places {
+enum Places {
     Inline(crate::Partition, Vec<u8>),
     Blobs(Vec<BlobId>),
 }

@@ -3,7 +3,7 @@
 use crate::{error::StoreError, meta::Partition};
 use bytes::Bytes;
 use tresor_envelope::RecordKey;
-use tresor_model::{ObjectKey, UploadId, WriteId};
+use tresor_model::{EventId, ObjectKey, UploadId, WriteId};
 
 const RECORD_FORMAT: u8 = 1;
 const MAC: usize = 32;
@@ -11,6 +11,10 @@ const MAC: usize = 32;
 pub(crate) const OBJECTS: &[u8] = b"o/";
 pub(crate) const UPLOADS: &[u8] = b"u/";
 pub(crate) const GARBAGE: &[u8] = b"g/";
+/// Events whose change is committed, and that the audit trail may not hold yet.
+pub(crate) const EVENTS: &[u8] = b"e/";
+/// The event of a bucket's deletion, until it is done.
+pub(crate) const CLOSING: &[u8] = b"x/";
 pub(crate) const BUCKETS: &[u8] = b"b/";
 
 /// Encodes a record and authenticates it for its place.
@@ -114,6 +118,12 @@ pub(crate) fn part(upload: &UploadId, number: u16) -> Vec<u8> {
 }
 pub(crate) fn garbage(id: &[u8; 16]) -> Vec<u8> {
     joined(GARBAGE, &[id])
+}
+pub(crate) fn event(id: &EventId) -> Vec<u8> {
+    joined(EVENTS, &[id])
+}
+pub(crate) fn closing(id: &EventId) -> Vec<u8> {
+    joined(CLOSING, &[id])
 }
 pub(crate) fn document(kind: &str) -> Vec<u8> {
     joined(b"d/", &[kind.as_bytes()])

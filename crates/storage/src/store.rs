@@ -5,6 +5,7 @@ use crate::{
     error::StoreError,
     garbage::Collector,
     meta::{Batch, MetaError, MetaStore, Partition},
+    outbox::kept,
     record::{Bucket, BucketState, Version, VersionRecord},
     rows::{self, open_record, seal_record},
 };
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 use tresor_envelope::{IndexKey, RecordKey};
-use tresor_model::{BucketId, Clock, ETag, Entropy, ObjectKey, VersionId};
+use tresor_model::{BucketId, ChangeRecord, Clock, ETag, Entropy, ObjectKey, VersionId};
 
 /// The server-held keys of stored metadata.
 pub struct StoreKeys {
@@ -42,6 +43,8 @@ impl fmt::Debug for StoreKeys {
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(crate) shared: Arc<Shared>,
+    /// What the changes made through this handle carry into their commits.
+    pub(crate) record: Option<ChangeRecord>,
 }
 
 pub(crate) struct Shared {
@@ -53,6 +56,8 @@ pub(crate) struct Shared {
     /// Blobs that are written but not yet part of a commit: the orphan sweep leaves them alone.
     pub in_flight: Mutex<HashSet<BlobId>>,
     pub collector: Collector,
+    /// Held while rows of events are removed, or moved out of a bucket that goes.
+    pub outbox: tokio::sync::Mutex<()>,
     /// This run of the server; an upload that another run was completing is free again.
     pub run: [u8; 16],
 }
@@ -77,8 +82,24 @@ impl Store {
         let mut run = [0; 16];
         entropy.fill(&mut run);
         let in_flight = Mutex::default();
-        let shared = Shared { meta, blobs, keys, clock, entropy, in_flight, collector: Collector::default(), run };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared {
+            meta,
+            blobs,
+            keys,
+            clock,
+            entropy,
+            in_flight,
+            collector: Collector::default(),
+            outbox: tokio::sync::Mutex::default(),
+            run,
+        };
+        Self { shared: Arc::new(shared), record: None }
+    }
+
+    /// A handle whose changes carry the record of what asks for them into their own commits.
+    #[must_use]
+    pub fn recording(&self, record: Option<ChangeRecord>) -> Self {
+        Self { shared: Arc::clone(&self.shared), record }
     }
 }
 
@@ -87,9 +108,16 @@ impl Shared {
         Ok(self.meta.get(partition, row).await?)
     }
 
-    /// Commits what guards the bucket's being open. Errors: NoSuchBucket when it is not; Conflict when another guard failed.
-    pub(crate) async fn commit(&self, bucket: &Bucket, batch: Batch) -> Result<(), StoreError> {
+    /// Commits what guards the bucket's being open, with the record of the change. Errors: NoSuchBucket when it is not; Conflict
+    /// when another guard failed.
+    pub(crate) async fn commit(
+        &self,
+        bucket: &Bucket,
+        batch: Batch,
+        record: Option<&ChangeRecord>,
+    ) -> Result<(), StoreError> {
         let partition = partition(bucket.id);
+        let batch = self.with_record(partition, batch, record);
         let open = self.bucket_state(bucket.id, BucketState::Open);
         let batch = batch.guard(rows::bucket_state(), crate::Expected::Value(open.clone()));
         for attempt in 0..COMMIT_ATTEMPTS {
@@ -98,7 +126,11 @@ impl Shared {
                 Err(MetaError::Conflict) if self.get(partition, &rows::bucket_state()).await? != Some(open.clone()) => {
                     return Err(StoreError::NoSuchBucket);
                 }
-                other => return Ok(other?),
+                other => {
+                    other?;
+                    kept(partition, record);
+                    return Ok(());
+                }
             }
         }
         Err(StoreError::Busy)
@@ -114,6 +146,11 @@ impl Shared {
 
     pub(crate) fn bucket_state(&self, bucket: BucketId, state: BucketState) -> Bytes {
         seal_record(&self.keys.records, partition(bucket), &rows::bucket_state(), &state)
+    }
+
+    /// What an open bucket's state row holds.
+    pub(crate) fn open_state(&self, partition: Partition) -> Bytes {
+        self.bucket_state(BucketId::from_bytes(partition.0), BucketState::Open)
     }
 
     pub(crate) fn index_key(&self, bucket: BucketId) -> IndexKey {

@@ -15,7 +15,9 @@ use crate::{
 use bytes::Bytes;
 use std::sync::Arc;
 use tresor_envelope::{Envelope, IndexKey, SealedBody};
-use tresor_model::{AccountId, Acl, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, TagSet, UploadId, WriteId};
+use tresor_model::{
+    AccountId, Acl, ChangeRecord, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, TagSet, UploadId, WriteId,
+};
 
 /// A new upload.
 #[derive(Debug)]
@@ -60,7 +62,8 @@ impl Store {
         };
         let row = rows::upload(&new.key, &new.id);
         let raw = seal_record(&shared.keys.records, partition(bucket.id), &row, &record);
-        shared.commit(bucket, Batch::default().guard(row.clone(), Expected::Absent).put(row, raw.clone())).await?;
+        let batch = Batch::default().guard(row.clone(), Expected::Absent).put(row, raw.clone());
+        shared.commit(bucket, batch, self.record.as_ref()).await?;
         Ok(to_upload(new.key, new.id, record, raw))
     }
 
@@ -111,7 +114,7 @@ impl Store {
                 batch = with;
                 garbage = Some(id);
             }
-            match shared.commit(bucket, batch).await {
+            match shared.commit(bucket, batch, self.record.as_ref()).await {
                 Err(StoreError::Conflict) => {
                     let now = shared.get(partition(bucket.id), &upload_row).await?;
                     if now.as_ref() != Some(&upload.raw) {
@@ -154,7 +157,7 @@ impl Store {
         let row = rows::upload(&upload.key, &upload.id);
         let batch = Batch::default().guard(row.clone(), Expected::Value(upload.raw.clone())).delete(row);
         let (batch, id) = shared.add_garbage(batch, &Garbage::Parts { upload: upload.id, keep: Vec::new() });
-        match shared.commit(bucket, batch).await {
+        match shared.commit(bucket, batch, self.record.as_ref()).await {
             Err(StoreError::Conflict) => Err(StoreError::NoSuchUpload),
             other => {
                 other?;
@@ -173,7 +176,8 @@ impl Store {
         let record = UploadRecord { completing: Some(shared.run), ..upload.record.clone() };
         let raw = seal_record(&shared.keys.records, partition(bucket.id), &row, &record);
         let close = Batch::default().guard(row.clone(), Expected::Value(upload.raw.clone())).put(row, raw.clone());
-        match shared.commit(bucket, close).await {
+        // Nothing has changed yet that anybody sees: the record travels with the commit that makes the object.
+        match shared.commit(bucket, close, None).await {
             Err(StoreError::Conflict) => return Err(StoreError::NoSuchUpload),
             other => other?,
         }
@@ -183,6 +187,7 @@ impl Store {
             upload,
             closed: raw,
             parts: Vec::new(),
+            record: self.record.clone(),
             done: false,
         };
         completing.parts = shared.part_rows(bucket, &completing.upload.id).await?;
@@ -208,6 +213,7 @@ pub struct Completing {
     pub upload: Upload,
     closed: Bytes,
     parts: Vec<PartRow>,
+    record: Option<ChangeRecord>,
     done: bool,
 }
 
@@ -279,7 +285,9 @@ impl Completing {
             batch = with;
             leftover = Some(id);
         }
-        if let Err(error) = shared.commit_version(&bucket, &self.upload.key, &record, precondition, batch).await {
+        let change = self.record.as_ref();
+        if let Err(error) = shared.commit_version(&bucket, &self.upload.key, &record, precondition, batch, change).await
+        {
             self.cancel().await;
             return Err(error);
         }
@@ -348,13 +356,7 @@ impl Shared {
         }
     }
 
-    pub(crate) fn open_part(
-        &self,
-        bucket: &Bucket,
-        index: &IndexKey,
-        row: &[u8],
-        raw: Bytes,
-    ) -> Result<PartRow, StoreError> {
+    fn open_part(&self, bucket: &Bucket, index: &IndexKey, row: &[u8], raw: Bytes) -> Result<PartRow, StoreError> {
         let record: PartRecord = open_record(&self.keys.records, partition(bucket.id), row, &raw)?;
         Ok(to_part(index, record, raw))
     }

@@ -100,7 +100,7 @@ impl Operation for PutBucketAcl {
         let list = requested.for_bucket(&cx.gateway.directory, &bucket.owner)?;
         match rules.admit(Some(list), &bucket.owner)? {
             None => Ok(()),
-            Some(list) => Ok(cx.gateway.store.put_document(&bucket, DOCUMENT, acl::to_bytes(&list)).await?),
+            Some(list) => Ok(cx.store.put_document(&bucket, DOCUMENT, acl::to_bytes(&list)).await?),
         }
     }
     fn respond((): ()) -> Response {
@@ -177,7 +177,7 @@ impl Operation for PutObjectAcl {
         let owner = if rules.disabled() { &bucket.owner } else { &version.owner };
         let list = requested.for_object(&cx.gateway.directory, owner, &bucket.owner)?;
         if let Some(list) = rules.admit(Some(list), owner)? {
-            cx.gateway.store.set_acl(&bucket, &named.key, named.version.as_ref(), list).await?;
+            cx.store.set_acl(&bucket, &named.key, named.version.as_ref(), list).await?;
         }
         Ok(version.version_id)
     }

@@ -105,7 +105,7 @@ impl Operation for CreateBucket {
         }
         let documents =
             if settings.block_sse_c { vec![(DOCUMENT, Encryption::initial(true).to_bytes())] } else { Vec::new() };
-        match cx.gateway.store.create_bucket(&bucket, &owner, &settings.region, documents).await {
+        match cx.store.create_bucket(&bucket, &owner, &settings.region, documents).await {
             // S3's first region answers 200 to an owner who makes a bucket again.
             Err(StoreError::BucketExists { owner: existing }) if existing == owner && settings.region == CLASSIC => {
                 Ok(bucket)
@@ -167,7 +167,7 @@ impl Operation for DeleteBucket {
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<Named>) -> Result<(), S3Error> {
         let (_, bucket, _) = permit.into_parts()?;
-        let deleted = cx.gateway.store.delete_bucket(&bucket).await;
+        let deleted = cx.store.delete_bucket(&bucket).await;
         deleted.map_err(|error| S3Error::from(error).with("BucketName", bucket.name.as_str()))
     }
     fn respond((): ()) -> Response {

@@ -146,7 +146,7 @@ impl Operation for CompleteMultipartUpload {
         let key = whole_key(cx, &bucket, &upload, input.customer.take()).await?;
         let sse = SseReply::new(&upload.envelope, None);
         let id = upload.id.to_string();
-        let completing = cx.gateway.store.begin_complete(&bucket, upload).await.map_err(|error| match error {
+        let completing = cx.store.begin_complete(&bucket, upload).await.map_err(|error| match error {
             StoreError::NoSuchUpload => S3Error::no_such_upload(&id),
             other => other.into(),
         })?;

@@ -138,7 +138,7 @@ impl Operation for CreateMultipartUpload {
             acl,
             object_owner: Some(object_owner),
         };
-        gateway.store.create_upload(&bucket, upload).await?;
+        cx.store.create_upload(&bucket, upload).await?;
         Ok(Output { bucket: input.bucket, key: input.key, upload: id, sse, checksum: input.checksum })
     }
 

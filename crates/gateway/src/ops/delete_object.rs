@@ -55,7 +55,7 @@ impl Operation for DeleteObject {
 
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Deleted, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
-        let deleted = cx.gateway.store.delete_object(&bucket, &input.key, input.version.as_ref(), input.if_match).await;
+        let deleted = cx.store.delete_object(&bucket, &input.key, input.version.as_ref(), input.if_match).await;
         deleted.map_err(|error| match error {
             StoreError::PreconditionFailed => S3Error::precondition_failed("If-Match"),
             other => other.into(),

@@ -122,7 +122,7 @@ impl Operation for DeleteObjects {
 
 async fn delete(cx: &RequestContext<'_>, bucket: &Bucket, object: &Object) -> Result<Option<VersionId>, S3Error> {
     let version = object.version.as_deref().map(parse_version_id).transpose()?;
-    let deleted = cx.gateway.store.delete_object(bucket, &object.key, version.as_ref(), object.if_match.clone()).await;
+    let deleted = cx.store.delete_object(bucket, &object.key, version.as_ref(), object.if_match.clone()).await;
     match deleted {
         Ok(deleted) => Ok(deleted.version_id),
         Err(StoreError::PreconditionFailed) => Err(S3Error::precondition_failed("If-Match")),

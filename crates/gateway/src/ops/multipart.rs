@@ -128,7 +128,7 @@ impl Operation for AbortMultipartUpload {
     async fn run(cx: &RequestContext<'_>, permit: Permit<Named>) -> Result<(), S3Error> {
         let (named, bucket, _) = permit.into_parts()?;
         let upload = named.find(cx, &bucket).await?;
-        cx.gateway.store.abort_upload(&bucket, &upload).await.map_err(|error| match error {
+        cx.store.abort_upload(&bucket, &upload).await.map_err(|error| match error {
             StoreError::NoSuchUpload => S3Error::no_such_upload(&named.upload),
             other => other.into(),
         })

@@ -44,7 +44,7 @@ impl Named {
 }
 
 /// Reads a `Tagging` document. Errors: MalformedXML, InvalidTag, BadRequest.
-pub(crate) fn from_xml(document: &[u8]) -> Result<TagSet, S3Error> {
+fn from_xml(document: &[u8]) -> Result<TagSet, S3Error> {
     let root = Element::parse(document, "Tagging")?;
     let mut pairs = Vec::new();
     for tag in root.only("TagSet")?.children.iter() {
@@ -110,7 +110,7 @@ impl Operation for PutObjectTagging {
     async fn run(cx: &RequestContext<'_>, permit: Permit<Self::Input>) -> Result<VersionId, S3Error> {
         let ((named, tags), bucket, _) = permit.into_parts()?;
         let version = reading::find(cx, &bucket, &named.key, named.version.as_ref()).await?;
-        cx.gateway.store.set_tags(&bucket, &named.key, named.version.as_ref(), tags).await?;
+        cx.store.set_tags(&bucket, &named.key, named.version.as_ref(), tags).await?;
         Ok(version.version_id)
     }
     fn respond(version: VersionId) -> Response {
@@ -133,7 +133,7 @@ impl Operation for DeleteObjectTagging {
     async fn run(cx: &RequestContext<'_>, permit: Permit<Named>) -> Result<VersionId, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
         let version = reading::find(cx, &bucket, &input.key, input.version.as_ref()).await?;
-        cx.gateway.store.set_tags(&bucket, &input.key, input.version.as_ref(), TagSet::default()).await?;
+        cx.store.set_tags(&bucket, &input.key, input.version.as_ref(), TagSet::default()).await?;
         Ok(version.version_id)
     }
     fn respond(version: VersionId) -> Response {

@@ -54,7 +54,7 @@ pub(crate) async fn store<S: PlainSource + 'static>(
     let (plain, later) = body(upload.etag == ETagRule::Md5);
     let params = PartParams::fresh(number, &*cx.gateway.entropy);
     let sealed = seal(key, &upload.envelope.header, params, Box::new(plain));
-    let part = cx.gateway.store.put_part(bucket, upload, sealed, number).await.map_err(|error| match error {
+    let part = cx.store.put_part(bucket, upload, sealed, number).await.map_err(|error| match error {
         StoreError::NoSuchUpload => S3Error::no_such_upload(&upload.id.to_string()),
         other => other.into(),
     })?;

@@ -102,7 +102,7 @@ pub(crate) async fn store<S: PlainSource + 'static>(
         acl,
     };
     let version =
-        gateway.store.put_object(bucket, object, sealed).await.map_err(|error| failed(error, &new.precondition))?;
+        cx.store.put_object(bucket, object, sealed).await.map_err(|error| failed(error, &new.precondition))?;
     let checksums = later.get().map(|digests| digests.checksums).unwrap_or_default();
     Ok(Written { version, sse, checksums })
 }

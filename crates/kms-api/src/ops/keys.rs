@@ -146,7 +146,7 @@ pub(crate) async fn schedule_deletion(input: Input<'_>, mut fields: Fields) -> R
     let key = fields.key()?;
     let days = fields.number("PendingWindowInDays", 1..=365)?.unwrap_or(30);
     fields.finish()?;
-    let found = input.ring.schedule_deletion(&input.call(), &key, days).await?;
+    let found = input.ring.schedule_deletion(&input.call(), &key, days, input.dependents).await?;
     let at = found.record().deletion.map(|(at, _)| time(at));
     Ok(json!({
         "KeyId": found.arn.as_str(),
