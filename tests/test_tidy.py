@@ -66,3 +66,9 @@ def test_settings_come_from_variables_and_the_root_key_from_a_passphrase(tmp_pat
     server.start()
     assert [bucket["Name"] for bucket in server.client().list_buckets()["Buckets"]] == ["again"]
     server.stop()
+
+
+def test_nothing_that_answers_clients_opens_keys_without_asking_a_policy():
+    """`kms::inspect` is for `tresor verify` alone."""
+    named = [path for path in (ROOT / "crates").rglob("*.rs") if "Inspected" in path.read_text()]
+    assert {str(path.relative_to(ROOT)) for path in named} == {"crates/kms/src/inspect.rs", "crates/kms/src/lib.rs", "crates/server/src/verify.rs"}

@@ -9,4 +9,4 @@ mod trail;
 pub use event::{Event, Origin, Tls, uuid};
 pub use newest::Newest;
 pub use span::{AuditSink, AuditSpan};
-pub use trail::{Broken, Head, Trail, TrailLimits, Verified, search, verify};
+pub use trail::{Broken, Head, Trail, TrailLimits, Verified, public_key, search, verify};

@@ -291,6 +291,12 @@ fn resume(path: &Path, first: u64) -> io::Result<Open> {
     Ok(Open { file, first, durable: whole as u64, tail: Vec::new(), written: 0, head })
 }
 
+/// The public key of the trail whose signing key `seed` makes, for reading it without opening it. Errors: InvalidData.
+pub fn public_key(seed: &[u8; 32]) -> io::Result<Vec<u8>> {
+    let key = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| invalid("the signing key"))?;
+    Ok(key.public_key().as_ref().to_vec())
+}
+
 /// Where a trail breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}, line {line}: {what}")]

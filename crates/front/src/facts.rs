@@ -67,7 +67,8 @@ impl DataFacts {
             SigVersion::V4 => span.additional("SignatureVersion", "SigV4"),
         }
         match auth.via {
-            Via::Nothing => {}
+            // A form tells its caller only after the event has begun, and how AWS names the method was not seen.
+            Via::Nothing | Via::Form => {}
             Via::Header => span.additional("AuthenticationMethod", "AuthHeader"),
             Via::Query => span.additional("AuthenticationMethod", "QueryString"),
         }

@@ -71,7 +71,8 @@ impl fmt::Debug for Listener {
 pub struct Front {
     pub settings: FrontSettings,
     pub proxies: TrustedProxies,
-    pub authenticator: Authenticator,
+    /// Services ask it too, about signatures that lie in a body.
+    pub authenticator: Arc<Authenticator>,
     /// The first answers what no other claims.
     pub services: Vec<Arc<dyn Service>>,
     pub entropy: Arc<dyn Entropy>,

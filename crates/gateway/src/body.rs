@@ -1,7 +1,7 @@
 //! What the client promised about a body, and the body held against it while it streams. A body that breaks a promise fails at its
 //! end, before anything is stored.
 
-use crate::{error::S3Error, fields::Fields};
+use crate::{error::S3Error, fields::Fields, post::FormFile};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
@@ -183,13 +183,46 @@ pub(crate) async fn read_whole(body: &mut Body, expected: Expectations, limit: u
     Ok(whole.freeze())
 }
 
+/// Where an upload comes from: the body of its request, or the file in a form.
+pub(crate) enum Arriving {
+    Body(Body),
+    File(FormFile),
+}
+
+impl From<Body> for Arriving {
+    fn from(body: Body) -> Self {
+        Self::Body(body)
+    }
+}
+impl From<FormFile> for Arriving {
+    fn from(file: FormFile) -> Self {
+        Self::File(file)
+    }
+}
+
+impl Arriving {
+    async fn next(&mut self) -> Result<Option<Bytes>, S3Error> {
+        match self {
+            Self::Body(body) => Ok(body.next().await?),
+            Self::File(file) => file.next().await,
+        }
+    }
+    fn trailers(&self) -> &[(String, String)] {
+        match self {
+            Self::Body(body) => body.trailers(),
+            Self::File(_) => &[],
+        }
+    }
+}
+
 /// The plaintext of an upload on its way to being sealed.
 pub(crate) struct Upload {
-    body: Body,
+    body: Arriving,
     expected: Expectations,
     digester: Option<Digester>,
     digests: Digests,
     shared: DigestsLater,
+    least: u64,
     limit: u64,
     seen: u64,
 }
@@ -212,7 +245,7 @@ impl DigestsLater {
 impl Upload {
     /// `limit` is the largest body, in bytes; `keep` the checksum to store with the object.
     pub(crate) fn new(
-        body: Body,
+        body: impl Into<Arriving>,
         expected: Expectations,
         etag_is_md5: bool,
         keep: Option<ChecksumAlgorithm>,
@@ -220,9 +253,23 @@ impl Upload {
     ) -> (Self, DigestsLater) {
         let shared = DigestsLater::default();
         let digester = Some(Digester::new(&expected.plan(etag_is_md5, keep)));
-        let upload =
-            Self { body, expected, digester, digests: Digests::default(), shared: shared.clone(), limit, seen: 0 };
+        let upload = Self {
+            body: body.into(),
+            expected,
+            digester,
+            digests: Digests::default(),
+            shared: shared.clone(),
+            least: 0,
+            limit,
+            seen: 0,
+        };
         (upload, shared)
+    }
+
+    /// The smallest body, in bytes.
+    pub(crate) fn at_least(mut self, least: u64) -> Self {
+        self.least = least;
+        self
     }
 
     async fn pull(&mut self) -> Result<Option<Bytes>, S3Error> {
@@ -237,6 +284,7 @@ impl Upload {
                 }
                 Ok(Some(piece))
             }
+            None if self.seen < self.least => Err(S3Error::entity_too_small(self.seen, self.least)),
             None => {
                 if let Some(digester) = self.digester.take() {
                     self.digests = digester.finish();

@@ -1,4 +1,4 @@
-//! Every operation of the S3 API model, by name and by where it lives on the wire. Generated once from the public model; a name
+//! Every operation of the S3 API model and the form upload, by name and by where it lives on the wire. Generated once from the public model; a name
 //! without an implementation answers 501 NotImplemented. Must never hold behaviour.
 
 use crate::operation::{Route, Scope};
@@ -176,6 +176,8 @@ pub(crate) const CATALOGUE: &[Named] = &[
     named("ListObjects", Method::GET, Bucket, &[], "s3:ListBucket"),
     named("ListObjectsV2", Method::GET, Bucket, &["list-type=2"], "s3:ListBucket"),
     named("ListParts", Method::GET, Object, &["uploadId"], "s3:ListMultipartUploadParts"),
+    // Forms have no operation in the model; the S3 API reference calls it POST Object.
+    named("PostObject", Method::POST, Bucket, &[], "s3:PutObject"),
     named("PutBucketAbac", Method::PUT, Bucket, &["abac"], "s3:PutBucketAbac"),
     named("PutBucketAccelerateConfiguration", Method::PUT, Bucket, &["accelerate"], "s3:PutAccelerateConfiguration"),
     named("PutBucketAcl", Method::PUT, Bucket, &["acl"], "s3:PutBucketAcl"),

@@ -198,6 +198,24 @@ impl S3Error {
     }
 }
 
+impl S3Error {
+    /// A field that a POST form must have, in front of its file.
+    pub fn missing_form_field(name: &'static str) -> Self {
+        let message = format!(
+            "Bucket POST must contain a field named '{name}'.  If it is specified, please check the order of the fields."
+        );
+        Self::invalid_argument(message, name, Some(""))
+    }
+    pub fn malformed_post() -> Self {
+        Self::bad("MalformedPOSTRequest", "The body of your POST request is not well-formed multipart/form-data.")
+    }
+    pub fn entity_too_small(proposed: u64, min: u64) -> Self {
+        Self::bad("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
+            .with("ProposedSize", proposed.to_string())
+            .with("MinSizeAllowed", min.to_string())
+    }
+}
+
 impl From<BodyFault> for S3Error {
     fn from(fault: BodyFault) -> Self {
         match fault {
@@ -290,6 +308,8 @@ impl From<AuthError> for S3Error {
             }
             AuthError::NotImplementedPayload(_) => Self::header_not_implemented("x-amz-content-sha256"),
             AuthError::MissingDecodedLength => Self::missing_content_length(),
+            AuthError::MissingFormField(name) => Self::missing_form_field(name),
+            AuthError::InvalidFormField { name, value, message } => Self::invalid_argument(message, name, Some(&value)),
         }
     }
 }

@@ -4,6 +4,7 @@
 use crate::{
     addressing::Target,
     error::{S3Error, SSE_HEADER},
+    post::Form,
 };
 use bytes::Bytes;
 use http::HeaderMap;
@@ -19,6 +20,7 @@ pub(crate) struct Fields {
     presigned: bool,
     caller: Caller,
     body: Option<Body>,
+    form: Option<Form>,
     document: Bytes,
     document_has_digest: bool,
     /// Query parameters of a presigned URL that were taken as headers, in lower case.
@@ -39,6 +41,11 @@ const MEANINGFUL: [&str; 10] = [
     "x-amz-copy-source",
 ];
 
+/// Whether a header of that name changes what is stored; encryption is not looked at.
+pub(crate) fn changes_what_is_stored(name: &str) -> bool {
+    MEANINGFUL.iter().any(|prefix| name.starts_with(prefix))
+}
+
 impl Fields {
     pub(crate) fn new(
         request: (HeaderMap, Query),
@@ -50,7 +57,12 @@ impl Fields {
     ) -> Self {
         let (headers, query) = request;
         let presigned = auth.via == Via::Query;
-        Self { target, headers, query, presigned, caller, body, document, document_has_digest, taken: Vec::new() }
+        let taken = Vec::new();
+        Self { target, headers, query, presigned, caller, body, form: None, document, document_has_digest, taken }
+    }
+    /// The same with a form, whose fields stand among the headers already.
+    pub(crate) fn with_form(self, form: Form) -> Self {
+        Self { form: Some(form), ..self }
     }
 
     /// Takes a header out. Presigned requests may carry `x-amz-*` headers as (signed) query parameters instead.
@@ -160,6 +172,10 @@ impl Fields {
     pub(crate) fn take_body(&mut self) -> Option<Body> {
         self.body.take()
     }
+    /// The form of a `Form` operation; the second call gets nothing.
+    pub(crate) fn take_form(&mut self) -> Option<Form> {
+        self.form.take()
+    }
     /// The body of a `Document` operation, verified.
     pub(crate) fn document(&self) -> &Bytes {
         &self.document
@@ -185,7 +201,7 @@ impl Fields {
                 let message = format!("{name} header is not supported for this operation.");
                 return Err(S3Error::invalid_argument(message, name, None));
             }
-            if MEANINGFUL.iter().any(|prefix| name.starts_with(prefix)) {
+            if changes_what_is_stored(&name) {
                 return Err(S3Error::header_not_implemented(&name));
             }
         }

@@ -13,6 +13,7 @@ mod fields;
 mod headers;
 mod operation;
 mod ops;
+mod post;
 mod serve;
 mod sse;
 mod table;

@@ -48,6 +48,8 @@ pub(crate) enum BodyKind {
     Document { limit: usize },
     /// Left in `Fields` for the operation to stream.
     Stream,
+    /// A form: its fields are read and its signature is judged first, its file is left in `Fields`.
+    Form,
 }
 
 /// One S3 operation. Its route and IAM action stand under its name in `catalogue`.

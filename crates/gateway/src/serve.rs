@@ -8,6 +8,7 @@ use crate::{
     error::S3Error,
     fields::Fields,
     operation::{BodyKind, Operation},
+    post::{self, Form},
     table,
 };
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
 use std::sync::Arc;
 use tresor_audit::AuditSpan;
-use tresor_front::{AuthError, AuthInfo, Head, Request, Response, ResponseBody, Service};
+use tresor_front::{AuthError, AuthInfo, Authenticator, Body, Head, Request, Response, ResponseBody, Service};
 use tresor_identity::Directory;
 use tresor_kms::KeyRing;
 use tresor_model::{Caller, ChangeRecord, Clock, Entropy};
@@ -38,6 +39,8 @@ pub struct Gateway {
     pub(crate) store: Arc<Store>,
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) directory: Arc<Directory>,
+    /// For signatures that lie in a body.
+    pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
@@ -48,10 +51,11 @@ impl Gateway {
         store: Arc<Store>,
         keys: Arc<KeyRing>,
         directory: Arc<Directory>,
+        authenticator: Arc<Authenticator>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        Self { settings, store, keys, directory, clock, entropy }
+        Self { settings, store, keys, directory, authenticator, clock, entropy }
     }
 }
 
@@ -68,9 +72,22 @@ pub(crate) struct RequestContext<'a> {
     pub scheme: &'static str,
 }
 
+/// A request whose caller is known, also where a form had to tell him.
+pub(crate) struct Arrived {
+    pub head: Head,
+    pub caller: Caller,
+    pub auth: AuthInfo,
+    pub payload: Payload,
+}
+
+pub(crate) enum Payload {
+    Body(Body),
+    Form(Form),
+}
+
 /// One operation behind a plain function, so that the table can hold it.
 pub(crate) type Handler =
-    for<'a> fn(&'a Gateway, Request, Target, Option<ChangeRecord>) -> BoxFuture<'a, Result<Response, S3Error>>;
+    for<'a> fn(&'a Gateway, Arrived, Target, Option<ChangeRecord>) -> BoxFuture<'a, Result<Response, S3Error>>;
 
 pub(crate) fn handler<O: Operation>() -> Handler {
     |gateway, request, target, record| Box::pin(serve::<O>(gateway, request, target, record))
@@ -82,27 +99,37 @@ const STRAY_BODY_LIMIT: usize = 16 * 1024;
 /// The path of every operation: read, parse, permit, run, respond. The only caller of `authorize`.
 async fn serve<O: Operation>(
     gateway: &Gateway,
-    request: Request,
+    request: Arrived,
     target: Target,
     record: Option<ChangeRecord>,
 ) -> Result<Response, S3Error> {
-    let Request { head, caller, auth, mut body } = request;
+    let Arrived { head, caller, auth, payload } = request;
     let host = head.text("host").unwrap_or(&head.host).to_owned();
     let scheme = if head.secure { "https" } else { "http" };
     let mut headers = head.headers;
-    let (stream, document) = match O::BODY {
-        BodyKind::Stream => (Some(body), (Bytes::new(), false)),
-        BodyKind::None => {
+    let (mut form, none) = (None, (Bytes::new(), false));
+    let (stream, document) = match (O::BODY, payload) {
+        (BodyKind::Stream, Payload::Body(body)) => (Some(body), none),
+        (BodyKind::None, Payload::Body(mut body)) => {
             body::read_whole(&mut body, Expectations::none(), STRAY_BODY_LIMIT).await?;
-            (None, (Bytes::new(), false))
+            (None, none)
         }
-        BodyKind::Document { limit } => {
+        (BodyKind::Document { limit }, Payload::Body(mut body)) => {
             let expected = Expectations::take(&mut headers)?;
             let has_digest = expected.has_digest();
             (None, (body::read_whole(&mut body, expected, limit).await?, has_digest))
         }
+        (BodyKind::Form, Payload::Form(arrived)) => {
+            form = Some(arrived);
+            (None, none)
+        }
+        // The table tells which operations are forms, by this same constant.
+        (BodyKind::Form, Payload::Body(_)) | (_, Payload::Form(_)) => return Err(S3Error::internal()),
     };
     let mut fields = Fields::new((headers, head.query), target, caller.clone(), &auth, stream, document);
+    if let Some(form) = form {
+        fields = fields.with_form(form);
+    }
     let input = O::parse(&mut fields)?;
     fields.finish()?;
     let store = gateway.store.recording(record);
@@ -143,33 +170,43 @@ impl Gateway {
             // A CORS preflight; no bucket has a CORS configuration yet.
             return Err(S3Error::forbidden("CORSResponse: CORS is not enabled for this bucket."));
         }
-        let target = addressing::target(&request.head, &self.settings.virtual_host_domains)?;
+        let mut target = addressing::target(&request.head, &self.settings.virtual_host_domains)?;
         let scope = target.scope();
         let Some(matched) = table::route(&request.head.method, scope, &request.head) else {
             return Err(unrouted(&request.head, scope.name()));
         };
         let method = &request.head.method;
-        span.operation(matched.name, *method == Method::GET || *method == Method::HEAD);
-        if let Some((bucket, key)) = target.names() {
+        let is_read_only = *method == Method::GET || *method == Method::HEAD;
+        span.operation(matched.name, is_read_only);
+        if let Some(bucket) = &target.bucket {
             span.parameter("bucketName", bucket.as_str());
             span.resource("AWS::S3::Bucket", bucket.arn());
-            if let Some(key) = key {
-                span.parameter("key", key.as_str());
-                span.resource("AWS::S3::Object", bucket.object_arn(key));
-            }
-            if key.is_some() || matched.name.starts_with("ListObject") || matched.name == "DeleteObjects" {
-                span.data();
-            }
         }
-        match matched.handler {
-            Some(handler) => {
-                let is_read_only = *method == Method::GET || *method == Method::HEAD;
-                let record = if is_read_only { None } else { span.change(&[], &[]) };
-                handler(self, request, target, record).await
-            }
-            None if request.caller.account().is_none() => Err(S3Error::access_denied()),
-            None => Err(S3Error::operation_not_implemented(matched.name)),
+        let is_data = target.key.is_some() || matched.is_form;
+        if is_data || matched.name.starts_with("ListObject") || matched.name == "DeleteObjects" {
+            span.data();
         }
+        let Some(handler) = matched.handler else {
+            return Err(match request.caller.account() {
+                None => S3Error::access_denied(),
+                Some(_) => S3Error::operation_not_implemented(matched.name),
+            });
+        };
+        let arrived = if matched.is_form {
+            let arrived = post::open(self, request, &mut target).await?;
+            span.caller(&arrived.caller);
+            arrived
+        } else {
+            let Request { head, caller, auth, body } = request;
+            Arrived { head, caller, auth, payload: Payload::Body(body) }
+        };
+        if let Some((bucket, Some(key))) = target.names() {
+            span.parameter("key", key.as_str());
+            span.resource("AWS::S3::Object", bucket.object_arn(key));
+        }
+        // Made when everything is told that the request says; a form tells it late.
+        let record = if is_read_only { None } else { span.change(&[], &[]) };
+        handler(self, arrived, target, record).await
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     catalogue::{CATALOGUE, Named},
     derive::On,
-    operation::{Operation, Scope},
+    operation::{BodyKind, Operation, Scope},
     ops,
     serve::{Handler, handler},
 };
@@ -66,6 +66,8 @@ pub(crate) struct Matched {
     pub name: &'static str,
     /// `None`: the operation is not implemented.
     pub handler: Option<Handler>,
+    /// Its body is a form, which says who calls and which object is meant.
+    pub is_form: bool,
 }
 
 macro_rules! implemented {
@@ -74,6 +76,9 @@ macro_rules! implemented {
             $(if name == <$op as Operation>::NAME { return Some(handler::<$op>()); })*
             None
         }
+        fn is_form(name: &str) -> bool {
+            $((name == <$op as Operation>::NAME && matches!(<$op as Operation>::BODY, BodyKind::Form)))||*
+        }
         #[cfg(test)]
         const IMPLEMENTED: &[&str] = &[$(<$op as Operation>::NAME),*];
     };
@@ -81,6 +86,7 @@ macro_rules! implemented {
 
 implemented![
     ops::put_object::PutObject,
+    ops::post_object::PostObject,
     ops::get_object::GetObject,
     ops::get_object::HeadObject,
     ops::copy_object::CopyObject,
@@ -167,7 +173,9 @@ pub(crate) fn route(method: &Method, scope: Scope, head: &Head) -> Option<Matche
     });
     match stray {
         Some(_) => None,
-        None => Some(Matched { name: chosen.name, handler: implementation(chosen.name) }),
+        None => {
+            Some(Matched { name: chosen.name, handler: implementation(chosen.name), is_form: is_form(chosen.name) })
+        }
     }
 }
 
@@ -195,7 +203,8 @@ mod tests {
 
     #[test]
     fn every_implementation_stands_in_the_catalogue_and_the_model_is_whole() {
-        assert_eq!(CATALOGUE.len(), 111);
+        // 111 operations of the model, and PostObject.
+        assert_eq!(CATALOGUE.len(), 112);
         for name in IMPLEMENTED {
             assert!(CATALOGUE.iter().any(|entry| entry.name == *name), "{name}");
         }

@@ -56,6 +56,8 @@ pub trait KeyBackend: Send + Sync + fmt::Debug {
     async fn import(&self, key_id: &str, material: &[u8], now: Timestamp) -> Result<Material, KmsError>;
     /// Destroys what a secret protects, beyond recovery.
     async fn destroy(&self, key_id: &str, erasure: &str) -> Result<(), KmsError>;
+    /// Opens a material from its stored form. Errors: Unavailable.
+    async fn check(&self, key: &KeyRecord, material: &str) -> Result<(), KmsError>;
     /// Encrypts a short secret under the key's current material.
     async fn encrypt(&self, key: &KeyRecord, aad: &[u8], secret: &[u8]) -> Result<Vec<u8>, KmsError>;
     /// Errors: InvalidCiphertext, Unavailable.
@@ -117,6 +119,16 @@ impl SoftwareKeys {
         if let Some(opened) = self.opened.lock().get(&key.id).and_then(|materials| materials.get(id)) {
             return Ok(Arc::clone(opened));
         }
+        let bytes = self.unwrapped(key, id)?;
+        let mut opened = self.opened.lock();
+        if opened.len() >= MAX_OPENED {
+            opened.clear();
+        }
+        opened.entry(key.id.clone()).or_default().insert(id.to_owned(), Arc::clone(&bytes));
+        Ok(bytes)
+    }
+
+    fn unwrapped(&self, key: &KeyRecord, id: &str) -> Result<Opened, KmsError> {
         let stored = key.materials.iter().find(|material| material.id == id).ok_or(KmsError::InvalidCiphertext)?;
         let unavailable = |why: &str| KmsError::Unavailable(format!("{}: {why}", key.id));
         let secret = self
@@ -126,13 +138,7 @@ impl SoftwareKeys {
             .ok_or_else(|| unavailable("its erasure secret is gone"))?;
         let plain = unwrap(&self.kek(&key.id, &secret), id.as_bytes(), &stored.wrapped)
             .map_err(|_| unavailable("its material does not authenticate"))?;
-        let bytes = Arc::new(Locked::new(&plain));
-        let mut opened = self.opened.lock();
-        if opened.len() >= MAX_OPENED {
-            opened.clear();
-        }
-        opened.entry(key.id.clone()).or_default().insert(id.to_owned(), Arc::clone(&bytes));
-        Ok(bytes)
+        Ok(Arc::new(Locked::new(&plain)))
     }
 
     fn current(&self, key: &KeyRecord) -> Result<Opened, KmsError> {
@@ -180,6 +186,10 @@ impl KeyBackend for SoftwareKeys {
     async fn destroy(&self, key_id: &str, erasure: &str) -> Result<(), KmsError> {
         self.opened.lock().remove(key_id);
         self.erasure.destroy(erasure).map_err(|error| KmsError::Unavailable(format!("{erasure}: {error}")))
+    }
+
+    async fn check(&self, key: &KeyRecord, material: &str) -> Result<(), KmsError> {
+        self.unwrapped(key, material).map(drop)
     }
 
     async fn encrypt(&self, key: &KeyRecord, aad: &[u8], secret: &[u8]) -> Result<Vec<u8>, KmsError> {

@@ -375,19 +375,19 @@ fn ciphertext_header(key: &KeyRecord) -> Result<Vec<u8>, KmsError> {
     Ok(out)
 }
 
-fn arn_of(envelope: &Envelope) -> Result<KeyArn, KmsError> {
+pub(crate) fn arn_of(envelope: &Envelope) -> Result<KeyArn, KmsError> {
     envelope.header.key_arn.parse().map_err(|_| KmsError::InvalidCiphertext)
 }
 
-fn with_arn<'a>(context: &'a [(String, String)], arn: &'a str) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn with_arn<'a>(context: &'a [(String, String)], arn: &'a str) -> Vec<(&'a str, &'a str)> {
     context.iter().map(|(key, value)| (key.as_str(), value.as_str())).chain([(ARN_CONTEXT, arn)]).collect()
 }
 
-fn data_key(bytes: &[u8]) -> Result<DataKey, KmsError> {
+pub(crate) fn data_key(bytes: &[u8]) -> Result<DataKey, KmsError> {
     Ok(DataKey::from_bytes(bytes.try_into().map_err(|_| KmsError::InvalidCiphertext)?))
 }
 
-fn object_key(bucket_key: &[u8; 32], salt: &[u8; 32], binding: &[u8; 32]) -> DataKey {
+pub(crate) fn object_key(bucket_key: &[u8; 32], salt: &[u8; 32], binding: &[u8; 32]) -> DataKey {
     let mut key = [0; 32];
     hkdf(bucket_key, salt, &[b"tresor/v1/bucket-key", binding], &mut key);
     DataKey::from_bytes(key)

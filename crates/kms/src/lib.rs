@@ -11,6 +11,7 @@ mod domain;
 mod error;
 mod grants;
 mod import;
+mod inspect;
 mod issue;
 mod key;
 mod lifecycle;
@@ -27,6 +28,7 @@ pub use domain::{Domain, DomainHeader, RootKey, WrongRootKey};
 pub use error::KmsError;
 pub use grants::{GRANT_OPERATIONS, NewGrant};
 pub use import::{Import, ImportParameters};
+pub use inspect::{Inspected, erasure_names};
 pub use issue::{Issued, KeySource, ObjectPlace};
 pub use key::{
     AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, KeyUse, LastUse, Material, Origin, Rotation,

@@ -9,10 +9,10 @@ use crate::{
 };
 use std::sync::Arc;
 use tresor_model::{AccountId, Timestamp};
-use tresor_policy::{CallerNames, MalformedPolicy, Policy, Question};
+use tresor_policy::{CallerNames, MalformedPolicy, Question, key_policy, locks_out, size};
 
 /// A key policy, in bytes.
-const MAX_POLICY: usize = 32 * 1024;
+const MAX_POLICY: usize = size::KEY;
 /// Tags of a key.
 const MAX_TAGS: usize = 50;
 /// Days a key can wait for its deletion.
@@ -228,10 +228,7 @@ impl KeyRing {
         if text.len() > MAX_POLICY {
             return Err(KmsError::LimitExceeded(format!("A key policy has at most {MAX_POLICY} bytes.")));
         }
-        if !text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}')) {
-            return malformed("Policy contains characters that are not allowed.");
-        }
-        let policy = Policy::of_resource(text)?;
+        let policy = key_policy(text)?;
         if policy.principals().any(|principal| !self.identities.exists(principal)) {
             return malformed("Policy contains a statement with one or more invalid principals.");
         }
@@ -241,8 +238,7 @@ impl KeyRing {
         let names = CallerNames::of(call.caller);
         let who = names.requester(call.caller);
         let question = Question { who, action: "kms:PutKeyPolicy", resource: arn, context: &call.keys };
-        let judged = policy.judge(&question);
-        if judged.deny.is_some() || judged.allow.is_none() {
+        if locks_out(&policy, &question) {
             return malformed("The new key policy will not allow you to update the key policy in the future.");
         }
         Ok(())

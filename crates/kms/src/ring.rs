@@ -211,7 +211,10 @@ impl KeyRing {
             Some(since) => since,
             None => {
                 let now = parts.clock.now();
-                parts.store.put_tracking_since(now).await?;
+                // A store that is open for reading only does not take it; whatever opens it next remembers another time.
+                if let Err(error) = parts.store.put_tracking_since(now).await {
+                    tracing::debug!(%error, "when the use of keys began to be remembered was not stored");
+                }
                 now
             }
         };

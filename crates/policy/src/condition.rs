@@ -19,11 +19,15 @@ enum Test {
     Number(Vec<f64>, Compare),
     Date(Vec<f64>, Compare),
     Bool(Vec<String>),
-    Binary(Vec<Vec<u8>>),
+    /// In base64 as AWS writes it.
+    Binary(Vec<String>),
     Ip(Vec<ipnet::IpNet>),
     Arn(Vec<ArnPattern>),
-    /// `Null`: whether the key must be absent.
-    Absent(bool),
+    /// `Null`: whether the key may be absent, whether it may be there.
+    Absent {
+        absent: bool,
+        present: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,15 +61,30 @@ enum Set {
 /// One operator over one key.
 #[derive(Clone, Debug)]
 pub(crate) struct Condition {
+    /// As it was written: `ForAnyValue:StringLike`.
+    operator: String,
     key: String,
+    folded_key: String,
+    wanted: Vec<String>,
     test: Test,
     negated: bool,
     if_exists: bool,
     set: Set,
 }
 
+/// A condition and what a request brought for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    pub operator: &'a str,
+    pub key: &'a str,
+    pub wanted: &'a [String],
+    /// `None`: the request has no such key.
+    pub values: Option<&'a [String]>,
+    pub holds: bool,
+}
+
 impl Condition {
-    /// Reads one `Condition` element. Errors: an unknown operator, a value of the wrong kind.
+    /// Reads one `Condition` element. Errors: an unknown operator, a value that no request could match for its form.
     pub(crate) fn read(block: &Json, variables: bool) -> Result<Vec<Self>, MalformedPolicy> {
         let mut conditions = Vec::new();
         for (operator, keys) in block.object().ok_or_else(MalformedPolicy::syntax)? {
@@ -90,18 +109,21 @@ impl Condition {
             Some(name) => (name, true),
             None => (lower.as_str(), false),
         };
-        let texts: Vec<String> = values
+        let wanted: Vec<String> = values
             .items()
             .iter()
             .map(|value| value.scalar().ok_or_else(MalformedPolicy::syntax))
             .collect::<Result<_, _>>()?;
         let text = |wildcards: bool, fold: bool| Test::Text {
-            values: texts.iter().map(|text| Pattern::compile(text, Allows { wildcards, variables })).collect(),
+            values: wanted.iter().map(|text| Pattern::compile(text, Allows { wildcards, variables })).collect(),
             fold,
         };
-        // A value that cannot be read matches nothing.
-        let numbers = || texts.iter().filter_map(|text| text.trim().parse().ok()).collect();
-        let dates = || texts.iter().filter_map(|text| instant(text)).collect();
+        let arns = || Test::Arn(wanted.iter().map(|text| ArnPattern::compile(text, variables)).collect());
+        // A value that cannot be read would match nothing, so that a Deny would quietly protect nothing.
+        let numbers = || read_all(operator, &wanted, number);
+        let dates = || read_all(operator, &wanted, instant);
+        let networks = || read_all(operator, &wanted, network);
+        let booleans = || read_all(operator, &wanted, |text| boolean(text).map(|value| value.to_string()));
         let (test, negated) = match name {
             "stringequals" => (text(false, false), false),
             "stringnotequals" => (text(false, false), true),
@@ -109,40 +131,63 @@ impl Condition {
             "stringnotequalsignorecase" => (text(false, true), true),
             "stringlike" => (text(true, false), false),
             "stringnotlike" => (text(true, false), true),
-            "numericequals" => (Test::Number(numbers(), Compare::Equal), false),
-            "numericnotequals" => (Test::Number(numbers(), Compare::Equal), true),
-            "numericlessthan" => (Test::Number(numbers(), Compare::Less), false),
-            "numericlessthanequals" => (Test::Number(numbers(), Compare::LessEqual), false),
-            "numericgreaterthan" => (Test::Number(numbers(), Compare::Greater), false),
-            "numericgreaterthanequals" => (Test::Number(numbers(), Compare::GreaterEqual), false),
-            "dateequals" => (Test::Date(dates(), Compare::Equal), false),
-            "datenotequals" => (Test::Date(dates(), Compare::Equal), true),
-            "datelessthan" => (Test::Date(dates(), Compare::Less), false),
-            "datelessthanequals" => (Test::Date(dates(), Compare::LessEqual), false),
-            "dategreaterthan" => (Test::Date(dates(), Compare::Greater), false),
-            "dategreaterthanequals" => (Test::Date(dates(), Compare::GreaterEqual), false),
-            "bool" => (Test::Bool(texts.iter().map(|text| text.to_ascii_lowercase()).collect()), false),
-            "binaryequals" => {
-                (Test::Binary(texts.iter().filter_map(|text| STANDARD.decode(text).ok()).collect()), false)
+            "numericequals" => (Test::Number(numbers()?, Compare::Equal), false),
+            "numericnotequals" => (Test::Number(numbers()?, Compare::Equal), true),
+            "numericlessthan" => (Test::Number(numbers()?, Compare::Less), false),
+            "numericlessthanequals" => (Test::Number(numbers()?, Compare::LessEqual), false),
+            "numericgreaterthan" => (Test::Number(numbers()?, Compare::Greater), false),
+            "numericgreaterthanequals" => (Test::Number(numbers()?, Compare::GreaterEqual), false),
+            "dateequals" => (Test::Date(dates()?, Compare::Equal), false),
+            "datenotequals" => (Test::Date(dates()?, Compare::Equal), true),
+            "datelessthan" => (Test::Date(dates()?, Compare::Less), false),
+            "datelessthanequals" => (Test::Date(dates()?, Compare::LessEqual), false),
+            "dategreaterthan" => (Test::Date(dates()?, Compare::Greater), false),
+            "dategreaterthanequals" => (Test::Date(dates()?, Compare::GreaterEqual), false),
+            "bool" => (Test::Bool(booleans()?), false),
+            "binaryequals" => (Test::Binary(read_all(operator, &wanted, canonical_base64)?), false),
+            "ipaddress" => (Test::Ip(networks()?), false),
+            "notipaddress" => (Test::Ip(networks()?), true),
+            "arnequals" | "arnlike" => (arns(), false),
+            "arnnotequals" | "arnnotlike" => (arns(), true),
+            "null" if set == Set::Single => {
+                let values = read_all(operator, &wanted, boolean)?;
+                (Test::Absent { absent: values.contains(&true), present: values.contains(&false) }, false)
             }
-            "ipaddress" => (Test::Ip(networks(&texts)?), false),
-            "notipaddress" => (Test::Ip(networks(&texts)?), true),
-            "arnequals" | "arnlike" => (arns(&texts, variables), false),
-            "arnnotequals" | "arnnotlike" => (arns(&texts, variables), true),
-            "null" => match texts.as_slice() {
-                [one] => (Test::Absent(one.eq_ignore_ascii_case("true")), false),
-                _ => return Err(MalformedPolicy::syntax()),
-            },
             _ => return Err(unknown()),
         };
-        Ok(Self { key: folded(key), test, negated, if_exists, set })
+        let (operator, key, folded_key) = (operator.to_owned(), key.to_owned(), folded(key));
+        Ok(Self { operator, key, folded_key, wanted, test, negated, if_exists, set })
+    }
+
+    pub(crate) fn seen<'s>(&'s self, context: &'s Context) -> Seen<'s> {
+        Seen {
+            operator: &self.operator,
+            key: &self.key,
+            wanted: &self.wanted,
+            values: context.get(&self.folded_key),
+            holds: self.holds(context),
+        }
+    }
+
+    /// The key in lower case (but for an object tag's key) and its values, if only requests that bring one of these values pass: a
+    /// positive comparison of one or any value that an absent key fails.
+    pub(crate) fn pinned(&self) -> Option<(&str, Pinned<'_>)> {
+        if self.negated || self.if_exists || self.set == Set::All {
+            return None;
+        }
+        let pinned = match &self.test {
+            Test::Text { .. } | Test::Arn(_) => Pinned::Texts(&self.wanted),
+            Test::Ip(networks) => Pinned::Networks(networks),
+            Test::Number(..) | Test::Date(..) | Test::Bool(_) | Test::Binary(_) | Test::Absent { .. } => return None,
+        };
+        Some((&self.folded_key, pinned))
     }
 
     /// Whether the condition holds. An absent key: positive operators fail, negated ones hold, IfExists holds.
     pub(crate) fn holds(&self, context: &Context) -> bool {
-        let values = context.get(&self.key);
-        if let Test::Absent(absent) = self.test {
-            return values.is_none() == absent;
+        let values = context.get(&self.folded_key);
+        if let Test::Absent { absent, present } = self.test {
+            return if values.is_none() { absent } else { present };
         }
         let Some(values) = values else {
             return self.if_exists
@@ -167,48 +212,67 @@ impl Condition {
             Test::Text { values, fold } => {
                 values.iter().any(|pattern| pattern.matches(value, context, *fold) == Some(true))
             }
-            Test::Number(values, compare) => match value.trim().parse::<f64>() {
-                Ok(number) => values.iter().any(|wanted| compare.holds(number.partial_cmp(wanted))),
-                Err(_) => return false,
+            Test::Number(values, compare) => match number(value) {
+                Some(number) => values.iter().any(|wanted| compare.holds(number.partial_cmp(wanted))),
+                None => return false,
             },
             Test::Date(values, compare) => match instant(value) {
                 Some(at) => values.iter().any(|wanted| compare.holds(at.partial_cmp(wanted))),
                 None => return false,
             },
             Test::Bool(values) => values.iter().any(|wanted| wanted.eq_ignore_ascii_case(value)),
-            Test::Binary(values) => STANDARD.decode(value).is_ok_and(|bytes| values.contains(&bytes)),
+            Test::Binary(values) => values.iter().any(|wanted| wanted == value),
             Test::Ip(networks) => match value.parse::<IpAddr>() {
                 Ok(address) => networks.iter().any(|network| network.contains(&address)),
                 Err(_) => return false,
             },
             Test::Arn(patterns) => patterns.iter().any(|pattern| pattern.matches(value, context) == Some(true)),
-            Test::Absent(_) => false,
+            Test::Absent { .. } => false,
         };
         found != self.negated
     }
 }
 
-fn arns(texts: &[String], variables: bool) -> Test {
-    Test::Arn(texts.iter().map(|text| ArnPattern::compile(text, variables)).collect())
+/// What a positive condition holds a request to.
+pub(crate) enum Pinned<'c> {
+    Texts(&'c [String]),
+    Networks(&'c [ipnet::IpNet]),
+}
+
+fn read_all<T>(operator: &str, texts: &[String], read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, MalformedPolicy> {
+    let one = |text: &String| {
+        read(text.trim()).ok_or_else(|| MalformedPolicy(format!("Invalid value for {operator} : {text}")))
+    };
+    texts.iter().map(one).collect()
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    text.to_ascii_lowercase().parse().ok()
+}
+
+/// An integer or a decimal.
+fn number(text: &str) -> Option<f64> {
+    let text = text.trim();
+    // `parse` would also take "inf" and "nan".
+    let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'));
+    if plain { text.parse().ok() } else { None }
 }
 
 /// Seconds since 1970: ISO 8601, a date alone, or a number.
 fn instant(text: &str) -> Option<f64> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse() {
+    if let Some(seconds) = number(text) {
         return Some(seconds);
     }
     let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
     Timestamp::parse_iso8601(&whole).map(|at| at.millis() as f64 / 1000.0)
 }
 
-fn networks(texts: &[String]) -> Result<Vec<ipnet::IpNet>, MalformedPolicy> {
-    let read = |text: &String| {
-        let text = text.trim();
-        text.parse::<ipnet::IpNet>()
-            .ok()
-            .or_else(|| text.parse::<IpAddr>().ok().map(ipnet::IpNet::from))
-            .ok_or_else(|| MalformedPolicy(format!("Value in IpAddress condition is not an address range: {text}")))
-    };
-    texts.iter().map(read).collect()
+fn canonical_base64(text: &str) -> Option<String> {
+    STANDARD.decode(text).ok().map(|bytes| STANDARD.encode(bytes))
+}
+
+/// A CIDR, or an address for itself alone.
+fn network(text: &str) -> Option<ipnet::IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(ipnet::IpNet::from))
 }

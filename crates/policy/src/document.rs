@@ -1,11 +1,12 @@
 //! Policy documents: read once, judged often.
 
 use crate::{
-    condition::Condition,
+    condition::{Condition, Seen},
     context::Context,
-    json::Json,
     pattern::{Allows, ArnPattern, Pattern},
     principal::{Principals, Reach, Requester},
+    public,
+    syntax::{self, Document, Fault, Parts},
 };
 use std::fmt;
 
@@ -48,10 +49,10 @@ pub struct Statement {
     /// Its place in the document, from 0.
     pub index: usize,
     allow: bool,
-    principals: Option<Principals>,
+    pub(crate) principals: Option<Principals>,
     actions: (Vec<Pattern>, bool),
     resources: Option<(Vec<ArnPattern>, bool)>,
-    conditions: Vec<Condition>,
+    pub(crate) conditions: Vec<Condition>,
 }
 
 impl fmt::Debug for Statement {
@@ -66,61 +67,48 @@ pub struct Policy {
     text: String,
     statements: Vec<Statement>,
     asks_context: bool,
+    public: bool,
 }
 
-/// What a document is attached to.
+/// What a kind of document must have and must not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Identity,
+pub(crate) enum Form {
+    /// Of a bucket or key: principals and resources.
     Resource,
+    /// Of a user, group, role, session: resources, no principals.
+    Identity,
+    /// Who may assume a role: principals, no resources.
     Trust,
 }
 
-/// Statements of a document.
-const MAX_STATEMENTS: usize = 1000;
-
 impl Policy {
-    /// Reads a policy that names principals: of a key, a bucket. Errors: MalformedPolicy.
+    /// Reads a policy that names principals, of a key or a bucket, as it was stored. Errors: MalformedPolicy.
     pub fn of_resource(text: &str) -> Result<Self, MalformedPolicy> {
-        Self::read(text, Form::Resource)
+        Self::read(text, Form::Resource).map_err(Fault::of_s3)
     }
-    /// Reads a role's trust policy: principals, and no resource but the role. Errors: MalformedPolicy.
-    pub fn of_trust(text: &str) -> Result<Self, MalformedPolicy> {
-        Self::read(text, Form::Trust)
-    }
-    /// Reads a policy of a user, group or role: no principals. Errors: MalformedPolicy.
+    /// Reads a policy of a user, group, role or session, as it was stored. Errors: MalformedPolicy.
     pub fn of_identity(text: &str) -> Result<Self, MalformedPolicy> {
-        Self::read(text, Form::Identity)
+        Self::read(text, Form::Identity).map_err(Fault::of_iam)
+    }
+    /// Reads a role's trust policy, as it was stored. Errors: MalformedPolicy.
+    pub fn of_trust(text: &str) -> Result<Self, MalformedPolicy> {
+        Self::read(text, Form::Trust).map_err(Fault::of_iam)
     }
 
-    fn read(text: &str, form: Form) -> Result<Self, MalformedPolicy> {
-        let json: Json =
-            serde_json::from_str(text).map_err(|_| MalformedPolicy::because("This policy contains invalid Json"))?;
-        let fields = json.object().ok_or_else(MalformedPolicy::syntax)?;
-        let (mut variables, mut statements) = (false, None);
-        for (name, value) in fields {
-            match (name.as_str(), value.text()) {
-                ("Version", Some("2012-10-17")) => variables = true,
-                ("Version", Some("2008-10-17")) | ("Id", Some(_)) => {}
-                ("Version", _) => {
-                    return Err(MalformedPolicy::because("The policy must contain a valid version string"));
-                }
-                ("Statement", _) => statements = Some(value.items()),
-                _ => return Err(MalformedPolicy::syntax()),
-            }
-        }
-        let statements = statements.ok_or_else(|| MalformedPolicy::because("Missing required field Statement"))?;
-        if statements.is_empty() {
-            return Err(MalformedPolicy::because("Could not parse the policy: Statement is empty!"));
-        }
-        if statements.len() > MAX_STATEMENTS {
-            return Err(MalformedPolicy::because("The policy has too many statements."));
-        }
-        let read = |(index, json)| Statement::read(json, index, variables, form);
-        let statements = statements.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+    fn read(text: &str, form: Form) -> Result<Self, Fault> {
+        let json = syntax::json(text)?;
+        Self::compile(text, &Document::read(&json)?, form)
+    }
+
+    pub(crate) fn compile(text: &str, document: &Document<'_>, form: Form) -> Result<Self, Fault> {
+        let variables = document.variables();
+        let parts = document.statements.iter().enumerate();
+        let statements = parts.map(|(index, parts)| Statement::compile(parts, index, variables, form));
+        let statements = statements.collect::<Result<Vec<_>, _>>()?;
         let conditions = statements.iter().any(|statement| !statement.conditions.is_empty());
         let asks_context = conditions || (variables && text.contains("${"));
-        Ok(Self { text: text.to_owned(), statements, asks_context })
+        let public = statements.iter().any(|statement| statement.allow && public::is_public(statement));
+        Ok(Self { text: text.to_owned(), statements, asks_context, public })
     }
 
     /// Whether any answer of this document depends on condition keys: where it does not, nobody needs to gather them.
@@ -133,10 +121,19 @@ impl Policy {
         &self.text
     }
 
+    /// Whether it lets in people nobody has named. Source: S3 user guide, "The meaning of public".
+    pub fn is_public(&self) -> bool {
+        self.public
+    }
+
     /// ARNs of users and roles, and accounts, that the document names as principals.
     pub fn principals(&self) -> impl Iterator<Item = &str> {
         let names = self.statements.iter().filter_map(|statement| statement.principals.as_ref());
         names.flat_map(Principals::aws_names)
+    }
+
+    pub fn statements(&self) -> &[Statement] {
+        &self.statements
     }
 
     /// Pure: the same question always gets the same answer.
@@ -144,13 +141,18 @@ impl Policy {
         let mut judged = Judged::default();
         for statement in &self.statements {
             let Some(reach) = statement.reach(question) else { continue };
-            if !statement.applies(question) {
+            // What could not change the answer is not looked at.
+            let tells = match statement.allow {
+                true => judged.allow.is_none_or(|(_, known)| known < reach),
+                false => judged.deny.is_none(),
+            };
+            if !tells || !statement.applies(question) {
                 continue;
             }
-            if !statement.allow {
-                judged.deny = judged.deny.or(Some(statement));
-            } else if judged.allow.is_none_or(|(_, known)| known < reach) {
+            if statement.allow {
                 judged.allow = Some((statement, reach));
+            } else {
+                judged.deny = Some(statement);
             }
         }
         judged
@@ -158,70 +160,52 @@ impl Policy {
 }
 
 impl Statement {
-    fn read(json: &Json, index: usize, variables: bool, form: Form) -> Result<Self, MalformedPolicy> {
-        let resource_policy = form != Form::Identity;
-        let mut sid = None;
-        let (mut allow, mut principals, mut actions, mut resources) = (None, None, None, None);
-        let mut conditions = Vec::new();
-        let twice = MalformedPolicy::syntax;
-        for (name, value) in json.object().ok_or_else(MalformedPolicy::syntax)? {
-            match name.as_str() {
-                "Sid" => sid = Some(value.text().ok_or_else(MalformedPolicy::syntax)?.to_owned()),
-                "Effect" => {
-                    allow = Some(match value.text() {
-                        Some("Allow") => true,
-                        Some("Deny") => false,
-                        other => {
-                            let effect = other.unwrap_or_default();
-                            return Err(MalformedPolicy(format!("Invalid effect: {effect}")));
-                        }
-                    });
-                }
-                "Principal" | "NotPrincipal" if resource_policy => {
-                    let names = Principals::read(value, name == "NotPrincipal")?;
-                    if principals.replace(names).is_some() {
-                        return Err(twice());
-                    }
-                }
-                "Principal" | "NotPrincipal" => {
-                    return Err(MalformedPolicy::because("Policy document should not specify a principal."));
-                }
-                "Action" | "NotAction" => {
-                    if actions.replace((action_patterns(value)?, name == "NotAction")).is_some() {
-                        return Err(twice());
-                    }
-                }
-                "Resource" | "NotResource" => {
-                    let patterns: Vec<ArnPattern> = value
-                        .items()
-                        .iter()
-                        .map(|item| item.text().map(|text| ArnPattern::compile(text, variables)))
-                        .collect::<Option<_>>()
-                        .ok_or_else(MalformedPolicy::syntax)?;
-                    if resources.replace((patterns, name == "NotResource")).is_some() {
-                        return Err(twice());
-                    }
-                }
-                "Condition" => conditions = Condition::read(value, variables)?,
-                _ => return Err(MalformedPolicy::syntax()),
+    fn compile(parts: &Parts<'_>, index: usize, variables: bool, form: Form) -> Result<Self, Fault> {
+        let because = |text: &str| Fault::Said(MalformedPolicy::because(text));
+        let principals = match (parts.principal, form) {
+            (Some(_), Form::Identity) => return Err(because("Policy document should not specify a principal.")),
+            (None, Form::Identity) => None,
+            (Some((value, negated)), Form::Resource | Form::Trust) => Some(Principals::read(value, negated)?),
+            (None, Form::Resource | Form::Trust) => return Err(because("Missing required field Principal")),
+        };
+        if parts.allow && principals.as_ref().is_some_and(|principals| principals.negated) {
+            return Err(because("Allow with NotPrincipal is not allowed."));
+        }
+        let Some((_, not_action)) = parts.action else {
+            return Err(because("Policy statement must contain actions."));
+        };
+        let actions = Parts::texts(parts.action).map(action).collect::<Result<Vec<_>, _>>()?;
+        let resources = match (parts.resource, form) {
+            (Some(_), Form::Trust) => return Err(because("Has prohibited field Resource.")),
+            (None, Form::Trust) => None,
+            (None, Form::Resource | Form::Identity) => return Err(because("Policy statement must contain resources.")),
+            (Some((_, negated)), Form::Resource | Form::Identity) => {
+                let texts = Parts::texts(parts.resource);
+                Some((texts.map(|text| ArnPattern::compile(text, variables)).collect(), negated))
             }
-        }
-        let allow = allow.ok_or_else(|| MalformedPolicy::because("Missing required field Effect"))?;
-        if resource_policy && principals.is_none() {
-            return Err(MalformedPolicy::because("Missing required field Principal"));
-        }
-        if allow && principals.as_ref().is_some_and(|names| names.negated) {
-            return Err(MalformedPolicy::because("Allow with NotPrincipal is not allowed."));
-        }
-        let actions = actions.ok_or_else(|| MalformedPolicy::because("Policy statement must contain actions."))?;
-        match (form, &resources) {
-            (Form::Trust, Some(_)) => return Err(MalformedPolicy::because("Has prohibited field Resource.")),
-            (Form::Identity | Form::Resource, None) => {
-                return Err(MalformedPolicy::because("Policy statement must contain resources."));
-            }
-            (Form::Trust, None) | (Form::Identity | Form::Resource, Some(_)) => {}
-        }
-        Ok(Self { sid, index, allow, principals, actions, resources, conditions })
+        };
+        let conditions = match parts.condition {
+            Some(block) => Condition::read(block, variables)?,
+            None => Vec::new(),
+        };
+        let sid = parts.sid.map(ToOwned::to_owned);
+        let actions = (actions, not_action);
+        Ok(Self { sid, index, allow: parts.allow, principals, actions, resources, conditions })
+    }
+
+    /// Whether it allows; otherwise it denies.
+    pub fn allows(&self) -> bool {
+        self.allow
+    }
+
+    /// Its conditions with the values that a request brought.
+    pub fn seen<'s>(&'s self, context: &'s Context) -> impl Iterator<Item = Seen<'s>> {
+        self.conditions.iter().map(|condition| condition.seen(context))
+    }
+
+    /// Whether its principals, actions and resources speak of the question, whatever its conditions say.
+    pub fn concerns(&self, question: &Question<'_>) -> bool {
+        self.reach(question).is_some() && self.names(question)
     }
 
     /// Whether the statement speaks of this caller, and how.
@@ -232,10 +216,10 @@ impl Statement {
         }
     }
 
-    fn applies(&self, question: &Question<'_>) -> bool {
-        let none = Context::default();
+    fn names(&self, question: &Question<'_>) -> bool {
         let (patterns, negated) = &self.actions;
-        let acted = patterns.iter().any(|pattern| pattern.matches(question.action, &none, true) == Some(true));
+        let acted =
+            patterns.iter().any(|pattern| pattern.matches(question.action, question.context, true) == Some(true));
         if acted == *negated {
             return false;
         }
@@ -245,26 +229,26 @@ impl Statement {
                 return false;
             }
         }
-        self.conditions.iter().all(|condition| condition.holds(question.context))
+        true
+    }
+
+    fn applies(&self, question: &Question<'_>) -> bool {
+        self.names(question) && self.conditions.iter().all(|condition| condition.holds(question.context))
     }
 }
 
-fn action_patterns(value: &Json) -> Result<Vec<Pattern>, MalformedPolicy> {
-    let read = |item: &Json| {
-        let text = item.text().ok_or_else(MalformedPolicy::syntax)?;
-        match text.split(':').count() {
-            _ if text == "*" => {}
-            1 => {
-                return Err(MalformedPolicy::because(
-                    "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.",
-                ));
-            }
-            2 => {}
-            _ => return Err(MalformedPolicy::because("Actions/Condition can contain only one colon.")),
+fn action(text: &str) -> Result<Pattern, MalformedPolicy> {
+    match text.split(':').count() {
+        _ if text == "*" => {}
+        1 => {
+            return Err(MalformedPolicy::because(
+                "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.",
+            ));
         }
-        Ok(Pattern::compile(text, Allows { wildcards: true, variables: false }))
-    };
-    value.items().iter().map(read).collect()
+        2 => {}
+        _ => return Err(MalformedPolicy::because("Actions/Condition can contain only one colon.")),
+    }
+    Ok(Pattern::compile(text, Allows { wildcards: true, variables: false }))
 }
 
 #[cfg(test)]

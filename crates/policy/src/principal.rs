@@ -158,6 +158,11 @@ impl Principals {
         (!spared).then_some(Reach::Anyone)
     }
 
+    /// Whether the element leaves open who is meant.
+    pub(crate) fn is_open(&self) -> bool {
+        self.negated || self.names.contains(&Name::Anyone)
+    }
+
     /// The users, roles, sessions and accounts that are named.
     pub(crate) fn aws_names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().filter_map(|name| match name {

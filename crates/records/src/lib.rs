@@ -47,7 +47,8 @@ impl KeyRecords {
             let scan = Scan { prefix: prefix.to_vec(), from, limit: PAGE };
             let page = self.meta.scan(Partition::KMS, scan).await.map_err(failed)?;
             for (row, value) in &page.entries {
-                all.push(open_record(&self.records, Partition::KMS, row, value).map_err(failed)?);
+                let opened = open_record(&self.records, Partition::KMS, row, value);
+                all.push(opened.map_err(|error| failed(format!("row {}: {error}", String::from_utf8_lossy(row))))?);
             }
             match page.entries.last() {
                 Some((row, _)) if page.more => from = [&row[..], &[0]].concat(),

@@ -27,6 +27,9 @@ use tresor_storage_rocksdb::RocksMeta;
 /// What a server and a command are made of.
 pub struct Parts {
     pub store: Store,
+    pub tree: Arc<FsBlobs>,
+    pub erasure: Arc<ErasureFiles>,
+    pub region: String,
     pub keys: Arc<KeyRing>,
     pub records: Arc<KeyRecords>,
     pub data_dir: std::path::PathBuf,
@@ -106,8 +109,9 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     };
     let directory = Arc::new(directory.open(directory_parts).await?);
     let store_keys = StoreKeys { records: domain.record_key(), index: IndexRoot::new(&domain.index_root()) };
+    let tree = Arc::clone(&blobs);
     let store = Store::new(Arc::clone(&meta), blobs, store_keys, Arc::clone(&clock), Arc::clone(&entropy));
-    let backend = Arc::new(SoftwareKeys::new(&domain, erasure, Arc::clone(&entropy)));
+    let backend = Arc::new(SoftwareKeys::new(&domain, Arc::clone(&erasure) as Arc<_>, Arc::clone(&entropy)));
     let records = Arc::new(KeyRecords::new(meta, domain.record_key()));
     let audit = Recorder::open(
         &data.join("audit"),
@@ -133,6 +137,9 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     }
     Ok(Parts {
         store,
+        tree,
+        erasure,
+        region: config.region.clone(),
         keys: Arc::new(ring),
         records,
         audit,
@@ -175,6 +182,21 @@ fn open_domain(config: &Config, dev: bool, secrets: &Secrets, entropy: &dyn Entr
     let bytes = minicbor::to_vec(&header).unwrap_or_default();
     files::replace(&path, &bytes).map_err(unusable)?;
     Ok(domain)
+}
+
+/// The domain key of a store that exists; nothing is made. Errors: `AssembleError`.
+pub(crate) fn open_header(
+    config: &Config,
+    dev: bool,
+    secrets: &Secrets,
+    entropy: &dyn Entropy,
+) -> Result<Domain, AssembleError> {
+    let path = config.data_dir.join(HEADER);
+    let bytes = fs::read(&path).map_err(|error| AssembleError::DataDir(config.data_dir.clone(), error))?;
+    let header: DomainHeader = minicbor::decode(&bytes).map_err(|_| AssembleError::Header(path))?;
+    let (settings, data_dir) = (&config.root_key, config.data_dir.as_path());
+    let asked = Asked { settings, dev, data_dir, store: &header.store, new_store: false };
+    Ok(Domain::open(&root_key::obtain(&asked, secrets, entropy)?, &header)?)
 }
 
 /// A directory with metadata but no header is a store whose header was lost: it must not get a new key.

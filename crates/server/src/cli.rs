@@ -8,8 +8,10 @@ use crate::{
     control,
     machine::Secrets,
     operations, serve,
+    verify::{self, Said},
 };
 use clap::{Args, Parser, Subcommand};
+use indicatif::{HumanBytes, ProgressBar};
 use std::{io::IsTerminal, path::PathBuf};
 use tracing_subscriber::EnvFilter;
 
@@ -87,6 +89,14 @@ enum Sub {
         place: Place,
         #[command(subcommand)]
         action: AuditAction,
+    },
+    /// Looks at every record, chunk and file and says what is wrong; changes nothing. The exit status is 1 when something is.
+    Verify {
+        #[command(flatten)]
+        place: Place,
+        /// One JSON document instead of lines.
+        #[arg(long)]
+        json: bool,
     },
     /// Shows what lies beside an object's ciphertext.
     Inspect {
@@ -179,6 +189,7 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
             Ok(())
         }
         Sub::Audit { place, action } => command(&place, Command::Audit { action }, &secrets),
+        Sub::Verify { place, json } => look(&place, json, &secrets),
         Sub::Inspect { place, bucket, key } => command(&place, Command::Inspect { bucket, key }, &secrets),
     }
 }
@@ -215,6 +226,45 @@ fn start_log(config: &Config) -> Result<(), BoxError> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
+}
+
+/// Verifies the store: by the server that runs on the directory, or here, reading only.
+fn look(place: &Place, json: bool, secrets: &Secrets) -> Result<(), BoxError> {
+    let config = load(place)?;
+    let bar = ProgressBar::new_spinner().with_message("looking at the store");
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    let mut report = serde_json::Value::Null;
+    let mut say = |said: Said| match said {
+        Said::Progress { objects, bytes } => {
+            bar.set_message(format!("{objects} objects, {} authenticated", HumanBytes(bytes)));
+        }
+        Said::Problem(wrong) if !json => bar.suspend(|| {
+            let bucket = if wrong.bucket.is_empty() { String::new() } else { format!("{}/", wrong.bucket) };
+            println!("{}: {bucket}{}: {}", wrong.kind, wrong.name, wrong.what);
+        }),
+        Said::Problem(_) => {}
+        Said::Report(value) => report = value,
+    };
+    let outcome = runtime()?.block_on(async {
+        match control::verify(&config.data_dir, &mut say).await? {
+            Some(outcome) => Ok::<_, BoxError>(outcome),
+            None => {
+                let subject = verify::stopped(&config, place.dev, secrets).await?;
+                Ok(verify::verify(&subject, &mut say).await)
+            }
+        }
+    })?;
+    bar.finish_and_clear();
+    outcome?;
+    if json {
+        print(&serde_json::to_string_pretty(&report)?)?;
+    } else {
+        print(&verify::summary(&report))?;
+    }
+    match report["problem_count"].as_u64() {
+        Some(0) => Ok(()),
+        _ => Err(format!("{} problems were found", report["problem_count"]).into()),
+    }
 }
 
 /// By the server that runs on the directory, or here when none does.

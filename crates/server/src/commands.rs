@@ -12,9 +12,19 @@ use tresor_model::{AccountId, BucketName, Caller, ObjectKey, Principal};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Command {
-    Keys { account: Option<String>, action: KeyAction },
-    Inspect { bucket: String, key: String },
-    Audit { action: AuditAction },
+    Keys {
+        account: Option<String>,
+        action: KeyAction,
+    },
+    Inspect {
+        bucket: String,
+        key: String,
+    },
+    Audit {
+        action: AuditAction,
+    },
+    /// Answered by the control socket alone: it tells what it finds while it looks.
+    Verify,
 }
 
 #[derive(Debug, Serialize, Deserialize, clap::Subcommand)]
@@ -103,6 +113,7 @@ pub async fn run(parts: &Parts, command: Command) -> Result<Value, String> {
         Command::Keys { account, action } => keys(parts, account, action).await,
         Command::Audit { action } => audit(parts, action).await,
         Command::Inspect { bucket, key } => inspect(parts, &bucket, &key).await,
+        Command::Verify => Err("verify tells what it finds while it looks".into()),
     }
 }
 

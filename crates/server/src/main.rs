@@ -14,6 +14,7 @@ mod operations;
 mod recorder;
 mod root_key;
 mod serve;
+mod verify;
 
 use std::process::ExitCode;
 

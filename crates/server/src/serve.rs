@@ -141,22 +141,24 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
         virtual_host_domains: config.s3.virtual_host_domains.clone(),
         block_sse_c: config.s3.block_sse_c,
     };
+    let auth = AuthSettings { sigv2: config.auth.sigv2, virtual_host_domains: config.s3.virtual_host_domains.clone() };
+    let authenticator = Arc::new(Authenticator::new(auth, Arc::clone(&parts.directory), Arc::clone(&parts.clock)));
     let gateway = Gateway::new(
         settings,
         Arc::new(parts.store.clone()),
         Arc::clone(&parts.keys),
         Arc::clone(&parts.directory),
+        Arc::clone(&authenticator),
         Arc::clone(&parts.clock),
         Arc::clone(&parts.entropy),
     );
-    let auth = AuthSettings { sigv2: config.auth.sigv2, virtual_host_domains: config.s3.virtual_host_domains.clone() };
     let front = Arc::new(Front {
         settings: FrontSettings {
             max_connections: config.server.max_connections,
             drain: Duration::from_secs(config.server.drain_seconds),
         },
         proxies,
-        authenticator: Authenticator::new(auth, Arc::clone(&parts.directory), Arc::clone(&parts.clock)),
+        authenticator,
         services: vec![
             Arc::new(gateway),
             Arc::new(KmsService::new(Arc::clone(&parts.keys), Arc::new(ObjectDependents(parts.store.clone())))),

@@ -8,15 +8,18 @@ use futures_util::stream;
 use std::{
     collections::HashSet,
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     ops::Range,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, spawn_blocking},
+};
 use tresor_envelope::{CipherStream, SealedBody};
-use tresor_storage::{BlobError, BlobId, BlobStore};
+use tresor_storage::{BlobError, BlobId, BlobStore, BlobTree, Surveyed};
 
 /// Bytes handed to the disk at once.
 const WRITE_BYTES: usize = 1 << 20;
@@ -43,6 +46,11 @@ impl FsBlobs {
             sync_directory(parent)?;
         }
         Ok(Self { root: root.to_owned(), known: Arc::default() })
+    }
+
+    /// For reading only: nothing is made, and a directory that is missing holds no blobs.
+    pub fn reading(root: &Path) -> Self {
+        Self { root: root.to_owned(), known: Arc::default() }
     }
 
     /// The directory and the file of a blob.
@@ -199,6 +207,52 @@ impl BlobStore for FsBlobs {
         })
         .await
     }
+}
+
+#[async_trait]
+impl BlobTree for FsBlobs {
+    async fn survey(&self, out: mpsc::Sender<Surveyed>) -> io::Result<()> {
+        let root = self.root.clone();
+        blocking(move || walk(&root, "", &out).map(drop)).await
+    }
+
+    async fn sample(&self, path: &str, bytes: usize) -> io::Result<Vec<u8>> {
+        let path = self.root.join(path);
+        blocking(move || {
+            let mut sample = Vec::new();
+            // Only files: opening a pipe would wait, and a link leads elsewhere.
+            if !fs::symlink_metadata(&path)?.is_file() {
+                return Ok(sample);
+            }
+            File::open(path)?.take(bytes as u64).read_to_end(&mut sample)?;
+            Ok(sample)
+        })
+        .await
+    }
+}
+
+/// Sends every file below a directory; false when nobody takes them any more.
+fn walk(directory: &Path, path: &str, out: &mpsc::Sender<Surveyed>) -> io::Result<bool> {
+    for name in names(directory)? {
+        let (file, path) = (directory.join(&name), if path.is_empty() { name } else { format!("{path}/{name}") });
+        let about = match fs::symlink_metadata(&file) {
+            // Removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            about => about?,
+        };
+        let goes_on = match about.is_dir() {
+            true => walk(&file, &path, out)?,
+            false => {
+                let mut found = Surveyed::new(path, about.len());
+                found.blob = found.blob.filter(|_| about.is_file());
+                out.blocking_send(found).is_ok()
+            }
+        };
+        if !goes_on {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The names in a directory, ascending; none if it is gone.

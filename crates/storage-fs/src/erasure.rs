@@ -25,6 +25,21 @@ impl ErasureFiles {
         Ok(Self(directory.to_owned()))
     }
 
+    /// For reading only: nothing is made.
+    pub fn reading(directory: &Path) -> Self {
+        Self(directory.to_owned())
+    }
+
+    /// The names of all secrets, and of what a crash left of one (`NAME.new`).
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// Key ids are letters, digits and dashes; anything else names no file.
     fn path(&self, key_id: &str) -> io::Result<PathBuf> {
         if key_id.is_empty() || !key_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {

@@ -4,6 +4,9 @@
 
 mod committer;
 mod log;
+mod reader;
+
+pub use reader::RocksReader;
 
 use crate::{
     committer::{APPLIED, Commit, Committer, engine, flush, full, index},
@@ -70,17 +73,22 @@ fn options() -> Options {
     options
 }
 
+/// The last entry of the log that the index holds.
+fn applied(db: &DB) -> Result<u64, MetaError> {
+    match db.get(APPLIED).map_err(engine)? {
+        None => Ok(0),
+        Some(bytes) => {
+            Ok(u64::from_be_bytes(bytes.try_into().map_err(|_| engine("the index does not say what it holds"))?))
+        }
+    }
+}
+
 impl RocksMeta {
     /// Opens or makes the metadata in `directory` and replays what the index lacks. Errors: Engine.
     pub fn open(directory: &Path) -> Result<Self, MetaError> {
         fs::create_dir_all(directory).map_err(engine)?;
         let db = Arc::new(DB::open(&options(), directory.join("index")).map_err(engine)?);
-        let applied = match db.get(APPLIED).map_err(engine)? {
-            None => 0,
-            Some(bytes) => {
-                u64::from_be_bytes(bytes.try_into().map_err(|_| engine("the index does not say what it holds"))?)
-            }
-        };
+        let applied = applied(&db)?;
         let (log, entries) = Log::open(&directory.join("log"), applied).map_err(engine)?;
         fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(engine)?;
         if !entries.is_empty() {
@@ -99,6 +107,44 @@ impl RocksMeta {
     }
 }
 
+pub(crate) fn read_page(db: &DB, partition: Partition, scan: &Scan) -> Result<Page, MetaError> {
+    let prefix = full(partition, &scan.prefix);
+    let from = full(partition, &scan.from).max(prefix.clone());
+    let mut options = ReadOptions::default();
+    if let Some(end) = tresor_storage::successor(&prefix) {
+        options.set_iterate_upper_bound(end);
+    }
+    let mut page = Page::default();
+    for row in db.iterator_opt(IteratorMode::From(&from, Direction::Forward), options) {
+        let (key, value) = row.map_err(engine)?;
+        if !key.starts_with(&prefix) {
+            break;
+        }
+        if page.entries.len() == scan.limit {
+            page.more = true;
+            break;
+        }
+        page.entries.push((key[partition.0.len()..].to_vec(), Bytes::from(value)));
+    }
+    Ok(page)
+}
+
+pub(crate) fn read_partition(db: &DB, after: Option<Partition>) -> Result<Option<Partition>, MetaError> {
+    let from = match after.map(|after| tresor_storage::successor(&after.0)) {
+        Some(None) => return Ok(None),
+        Some(Some(from)) => from,
+        None => Vec::new(),
+    };
+    match db.iterator(IteratorMode::From(&from, Direction::Forward)).next() {
+        None => Ok(None),
+        Some(row) => {
+            let (key, _) = row.map_err(engine)?;
+            // What the index holds of the log is no row of a partition.
+            Ok(key.first_chunk::<16>().filter(|_| key[..] != *APPLIED).map(|partition| Partition(*partition)))
+        }
+    }
+}
+
 #[async_trait]
 impl MetaStore for RocksMeta {
     async fn get(&self, partition: Partition, key: &[u8]) -> Result<Option<Bytes>, MetaError> {
@@ -107,28 +153,11 @@ impl MetaStore for RocksMeta {
 
     async fn scan(&self, partition: Partition, scan: Scan) -> Result<Page, MetaError> {
         let db = Arc::clone(&self.db);
-        let read = move || {
-            let prefix = full(partition, &scan.prefix);
-            let from = full(partition, &scan.from).max(prefix.clone());
-            let mut options = ReadOptions::default();
-            if let Some(end) = tresor_storage::successor(&prefix) {
-                options.set_iterate_upper_bound(end);
-            }
-            let mut page = Page::default();
-            for row in db.iterator_opt(IteratorMode::From(&from, Direction::Forward), options) {
-                let (key, value) = row.map_err(engine)?;
-                if !key.starts_with(&prefix) {
-                    break;
-                }
-                if page.entries.len() == scan.limit {
-                    page.more = true;
-                    break;
-                }
-                page.entries.push((key[partition.0.len()..].to_vec(), Bytes::from(value)));
-            }
-            Ok(page)
-        };
-        tokio::task::spawn_blocking(read).await.map_err(engine)?
+        tokio::task::spawn_blocking(move || read_page(&db, partition, &scan)).await.map_err(engine)?
+    }
+
+    async fn next_partition(&self, after: Option<Partition>) -> Result<Option<Partition>, MetaError> {
+        read_partition(&self.db, after)
     }
 
     async fn commit(&self, partition: Partition, batch: Batch) -> Result<(), MetaError> {

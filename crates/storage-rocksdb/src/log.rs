@@ -33,7 +33,6 @@ pub(crate) struct Entry {
 
 #[derive(Debug)]
 struct Segment {
-    path: PathBuf,
     file: File,
     /// The last sequence in it; 0 when it has none.
     last: u64,
@@ -62,35 +61,11 @@ impl Log {
     /// never acknowledged. Errors: InvalidData for an entry that is missing before one that is there.
     pub(crate) fn open(directory: &Path, applied: u64) -> io::Result<(Self, Vec<Entry>)> {
         fs::create_dir_all(directory)?;
-        let mut found = Vec::new();
-        let mut made = 0;
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            let Some(number) = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u32>().ok()) else { continue };
-            made = made.max(number + 1);
-            let content = fs::read(&path)?;
+        let Replay { entries, paths, made, newest, next: expected } = replay(directory, applied)?;
+        let mut free = Vec::new();
+        for path in paths {
             let file = OpenOptions::new().write(true).open(&path)?;
-            let generation = read_header(&content);
-            found.push((generation, Segment { path, file, last: 0 }, content));
-        }
-        found.sort_by_key(|(generation, ..)| *generation);
-        let (mut entries, mut free) = (Vec::new(), Vec::new());
-        let (mut newest, mut expected) = (0, applied + 1);
-        for (generation, segment, content) in found {
-            if let Some(generation) = generation {
-                newest = newest.max(generation);
-                for entry in read_entries(&content, generation) {
-                    if entry.sequence < expected {
-                        continue;
-                    }
-                    if entry.sequence > expected {
-                        return Err(damaged("a gap", &segment.path));
-                    }
-                    expected += 1;
-                    entries.push(entry);
-                }
-            }
-            free.push(segment);
+            free.push(Segment { file, last: 0 });
         }
         let log = Self {
             directory: directory.to_owned(),
@@ -141,7 +116,7 @@ impl Log {
                 file.sync_all()?;
                 File::open(&self.directory)?.sync_all()?;
                 self.made += 1;
-                Segment { path, file, last: 0 }
+                Segment { file, last: 0 }
             }
         };
         self.full.extend(self.active.replace(next));
@@ -169,6 +144,48 @@ impl Log {
         self.full = full;
         self.free.extend(free);
     }
+}
+
+/// What a log holds, read and not changed.
+pub(crate) struct Replay {
+    /// Those above what is applied, in order.
+    pub entries: Vec<Entry>,
+    /// Oldest first.
+    paths: Vec<PathBuf>,
+    made: u32,
+    newest: u64,
+    next: u64,
+}
+
+/// Reads every entry above `applied`. Errors: as `Log::open`.
+pub(crate) fn replay(directory: &Path, applied: u64) -> io::Result<Replay> {
+    let (mut found, mut made) = (Vec::new(), 0);
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let Some(number) = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u32>().ok()) else { continue };
+        made = made.max(number + 1);
+        let content = fs::read(&path)?;
+        found.push((read_header(&content), path, content));
+    }
+    found.sort_by_key(|(generation, ..)| *generation);
+    let mut replay = Replay { entries: Vec::new(), paths: Vec::new(), made, newest: 0, next: applied + 1 };
+    for (generation, path, content) in found {
+        if let Some(generation) = generation {
+            replay.newest = replay.newest.max(generation);
+            for entry in read_entries(&content, generation) {
+                if entry.sequence < replay.next {
+                    continue;
+                }
+                if entry.sequence > replay.next {
+                    return Err(damaged("a gap", &path));
+                }
+                replay.next += 1;
+                replay.entries.push(entry);
+            }
+        }
+        replay.paths.push(path);
+    }
+    Ok(replay)
 }
 
 fn header(generation: u64) -> [u8; HEADER] {

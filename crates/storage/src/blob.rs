@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use std::{fmt, io, ops::Range, str::FromStr};
+use tokio::sync::mpsc;
 use tresor_envelope::{BodyError, CipherStream, SealedBody};
 use tresor_model::{BucketId, Entropy};
 
@@ -75,4 +76,23 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     async fn remove(&self, id: &BlobId) -> io::Result<()>;
     /// Ids above `after`, ascending, at most `limit`.
     async fn list(&self, after: Option<BlobId>, limit: usize) -> io::Result<Vec<BlobId>>;
+}
+
+/// A file among the blobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surveyed {
+    /// Below the root of the blobs, with `/` between names.
+    pub path: String,
+    /// Nothing for a file that is no blob, or not in the place of the blob it is named like.
+    pub blob: Option<BlobId>,
+    pub bytes: u64,
+}
+
+/// The files behind a blob store, for whoever looks for what does not belong there. It changes nothing.
+#[async_trait]
+pub trait BlobTree: Send + Sync + fmt::Debug {
+    /// Sends every file, in any order; ends early when nobody takes them any more.
+    async fn survey(&self, out: mpsc::Sender<Surveyed>) -> io::Result<()>;
+    /// The first bytes of a file, at most `bytes`. Errors: NotFound.
+    async fn sample(&self, path: &str, bytes: usize) -> io::Result<Vec<u8>>;
 }

@@ -227,6 +227,10 @@ fn bucket_name(row: &[u8]) -> Result<BucketName, StoreError> {
 }
 
 impl Shared {
+    /// A row of the catalogue as the bucket it is. Errors: Corrupt.
+    pub(crate) fn open_bucket_row(&self, row: &[u8], value: &Bytes) -> Result<Bucket, StoreError> {
+        self.open_bucket(bucket_name(row)?, row, value)
+    }
     fn open_bucket(&self, name: BucketName, row: &[u8], value: &Bytes) -> Result<Bucket, StoreError> {
         let record: BucketRecord = open_record(&self.keys.records, Partition::CATALOG, row, value)?;
         let BucketRecord { id, owner, created, region } = record;

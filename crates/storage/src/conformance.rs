@@ -65,6 +65,10 @@ pub async fn meta(store: &dyn MetaStore) {
     assert_eq!(scan("s/b", 1).await, (vec!["s/b".to_owned()], false));
     assert_eq!(scan("s/c", 10).await, (vec![], false));
 
+    // Partitions.
+    let next = async |after| store.next_partition(after).await.expect("partitions");
+    assert_eq!((next(None).await, next(Some(here)).await, next(Some(there)).await), (Some(here), Some(there), None));
+
     // Limits.
     let mut large = Batch::default();
     for n in 0..=Batch::MAX_KEYS {

@@ -15,8 +15,9 @@ mod record;
 mod rows;
 mod store;
 mod uploads;
+mod verify;
 
-pub use blob::{BlobError, BlobId, BlobStore};
+pub use blob::{BlobError, BlobId, BlobStore, BlobTree, Surveyed};
 pub use error::StoreError;
 pub use listing::{Listing, ListingQuery, UploadListing};
 pub use memory::{MemoryBlobs, MemoryMeta};
@@ -27,3 +28,4 @@ pub use record::{Bucket, ETagRule, ObjectMeta, PartRow, StoredChecksums, Upload,
 pub use rows::{open_record, seal_record, verify_record};
 pub use store::{Store, StoreKeys, zeroize_index::IndexRoot};
 pub use uploads::{Completing, NewUpload};
+pub use verify::{Found, Opened, Opener, Problem, ProblemKind, Sink, Tally};

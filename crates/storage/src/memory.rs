@@ -1,13 +1,14 @@
 //! The in-memory reference: what every engine is measured against, and what tests run on.
 
 use crate::{
-    blob::{BlobError, BlobId, BlobStore},
+    blob::{BlobError, BlobId, BlobStore, BlobTree, Surveyed},
     meta::{Batch, Expected, MetaError, MetaStore, Page, Partition, Scan, Write, added},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, io, ops::Range};
+use tokio::sync::mpsc;
 use tresor_envelope::{CipherStream, SealedBody};
 
 #[derive(Debug, Default)]
@@ -28,6 +29,10 @@ impl MetaStore for MemoryMeta {
             .map(|((_, key), value)| (key.clone(), value.clone()));
         let entries = found.by_ref().take(scan.limit).collect();
         Ok(Page { entries, more: found.next().is_some() })
+    }
+
+    async fn next_partition(&self, after: Option<Partition>) -> Result<Option<Partition>, MetaError> {
+        Ok(self.0.lock().keys().map(|(at, _)| *at).find(|at| after.is_none_or(|after| *at > after)))
     }
 
     async fn commit(&self, partition: Partition, batch: Batch) -> Result<(), MetaError> {
@@ -98,6 +103,33 @@ impl BlobStore for MemoryBlobs {
     async fn list(&self, after: Option<BlobId>, limit: usize) -> io::Result<Vec<BlobId>> {
         let all = self.0.lock();
         Ok(all.keys().filter(|id| after.is_none_or(|after| **id > after)).take(limit).copied().collect())
+    }
+}
+
+#[async_trait]
+impl BlobTree for MemoryBlobs {
+    async fn survey(&self, out: mpsc::Sender<Surveyed>) -> io::Result<()> {
+        let all: Vec<Surveyed> = {
+            let blobs = self.0.lock();
+            let file = |(id, bytes): (&BlobId, &Bytes)| Surveyed {
+                path: id.to_string(),
+                blob: Some(*id),
+                bytes: bytes.len() as u64,
+            };
+            blobs.iter().map(file).collect()
+        };
+        for file in all {
+            if out.send(file).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sample(&self, path: &str, bytes: usize) -> io::Result<Vec<u8>> {
+        let id: BlobId = path.parse().map_err(|_| io::ErrorKind::NotFound)?;
+        let all = self.0.lock().get(&id).cloned().ok_or(io::ErrorKind::NotFound)?;
+        Ok(all[..bytes.min(all.len())].to_vec())
     }
 }
 

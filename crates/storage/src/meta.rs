@@ -15,6 +15,11 @@ impl Partition {
     pub const KMS: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     /// Users, groups, roles, managed policies and identity providers.
     pub const IAM: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+
+    /// Whether it is one of the store's own sections: no bucket's id begins like that.
+    pub fn is_own(&self) -> bool {
+        self.0[..15] == [0; 15]
+    }
 }
 
 impl fmt::Debug for Partition {
@@ -150,6 +155,8 @@ pub struct Page {
 pub trait MetaStore: Send + Sync + fmt::Debug {
     async fn get(&self, partition: Partition, key: &[u8]) -> Result<Option<Bytes>, MetaError>;
     async fn scan(&self, partition: Partition, scan: Scan) -> Result<Page, MetaError>;
+    /// The first partition above `after` that has a row.
+    async fn next_partition(&self, after: Option<Partition>) -> Result<Option<Partition>, MetaError>;
     /// All or nothing; durable on return. Errors: Conflict, Retry, TooLarge, Engine.
     async fn commit(&self, partition: Partition, batch: Batch) -> Result<(), MetaError>;
 }

@@ -13,7 +13,9 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{io, ops::Range, sync::Arc};
-use tresor_envelope::{CipherSource, CipherStream, ContentKey, Envelope, PlainBody, SealedBody, SealedPart, open};
+use tresor_envelope::{
+    CipherSource, CipherStream, ContentKey, Envelope, Header, PlainBody, SealedBody, SealedPart, open,
+};
 use tresor_model::{AccountId, Acl, ChangeRecord, ChecksumType, ETag, ObjectKey, TagSet, VersionId, WriteId};
 
 /// The largest sealed body that lies beside its record, in bytes.
@@ -183,7 +185,20 @@ impl Store {
                 Body::Parts { upload, .. } => *upload.as_bytes(),
             },
         );
-        let (parts, places) = match &version.body {
+        let (parts, places) = self.places(bucket, version).await?;
+        if parts.iter().map(|part| part.length).sum::<u64>() != version.size {
+            return Err(StoreError::Corrupt("the parts of an object do not add up to its size"));
+        }
+        Ok(open(key, &version.envelope.header, parts, range, Box::new(Reader { shared, places, _guard: guard }))?)
+    }
+
+    /// The parts of a body and where their ciphertexts lie. Errors: Corrupt, Overtaken.
+    pub(crate) async fn places(
+        &self,
+        bucket: &Bucket,
+        version: &Version,
+    ) -> Result<(Vec<SealedPart>, Places), StoreError> {
+        Ok(match &version.body {
             Body::Inline(part) => {
                 (vec![part.clone()], Places::Inline(partition(bucket.id), rows::inline(&version.write)))
             }
@@ -204,11 +219,22 @@ impl Store {
                     .unzip();
                 (parts, Places::Blobs(ids))
             }
-        };
-        if parts.iter().map(|part| part.length).sum::<u64>() != version.size {
-            return Err(StoreError::Corrupt("the parts of an object do not add up to its size"));
-        }
-        Ok(open(key, &version.envelope.header, parts, range, Box::new(Reader { shared, places, _guard: guard }))?)
+        })
+    }
+
+    /// Opens one part that lies in one blob. Errors: Corrupt; later ones come from the body.
+    pub(crate) fn open_blob(
+        &self,
+        key: ContentKey,
+        header: &Header,
+        part: SealedPart,
+        id: BlobId,
+    ) -> Result<PlainBody, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let guard = ReadGuard::new(&shared, id.owner);
+        let length = part.length;
+        let reader = Reader { shared, places: Places::Blobs(vec![id]), _guard: guard };
+        Ok(open(key, header, vec![part], 0..length, Box::new(reader))?)
     }
 
     /// Removes an object. Errors: PreconditionFailed; NoSuchKey for If-Match on what is not there.
@@ -441,7 +467,7 @@ impl Drop for BlobGuard {
 }
 
 /// Where the parts of one object lie.
-enum Places {
+pub(crate) enum Places {
     Inline(crate::Partition, Vec<u8>),
     Blobs(Vec<BlobId>),
 }

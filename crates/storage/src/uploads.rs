@@ -356,7 +356,13 @@ impl Shared {
         }
     }
 
-    fn open_part(&self, bucket: &Bucket, index: &IndexKey, row: &[u8], raw: Bytes) -> Result<PartRow, StoreError> {
+    pub(crate) fn open_part(
+        &self,
+        bucket: &Bucket,
+        index: &IndexKey,
+        row: &[u8],
+        raw: Bytes,
+    ) -> Result<PartRow, StoreError> {
         let record: PartRecord = open_record(&self.keys.records, partition(bucket.id), row, &raw)?;
         Ok(to_part(index, record, raw))
     }

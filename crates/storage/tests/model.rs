@@ -44,6 +44,9 @@ impl MetaStore for FaultyMeta {
     async fn scan(&self, partition: Partition, scan: Scan) -> Result<Page, MetaError> {
         self.0.scan(partition, scan).await
     }
+    async fn next_partition(&self, after: Option<Partition>) -> Result<Option<Partition>, MetaError> {
+        self.0.next_partition(after).await
+    }
     async fn commit(&self, partition: Partition, batch: Batch) -> Result<(), MetaError> {
         match self.1.roll(24) {
             0 => Err(MetaError::Engine("before".into())),

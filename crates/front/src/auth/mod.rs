@@ -1,5 +1,6 @@
-//! Who signed a request: Signature Version 4 in headers or query, Signature Version 2 likewise, or nobody.
+//! Who signed a request: Signature Version 4 in headers, query or form, Signature Version 2 likewise, or nobody.
 
+mod post;
 mod v2;
 mod v4;
 
@@ -28,6 +29,8 @@ pub enum Via {
     Header,
     /// A presigned URL.
     Query,
+    /// The signed policy of a POST form.
+    Form,
 }
 
 /// How a caller identified itself.
@@ -82,6 +85,14 @@ pub enum AuthError {
     /// A payload mode of AWS that Tresor does not have: SigV4A.
     NotImplementedPayload(String),
     MissingDecodedLength,
+    /// A form that claims a signature lacks this field.
+    MissingFormField(&'static str),
+    /// A field of a form that cannot be read.
+    InvalidFormField {
+        name: &'static str,
+        value: String,
+        message: String,
+    },
 }
 
 /// What an operator chooses.
@@ -143,7 +154,12 @@ impl Authenticator {
             // The query was decoded as forms are; a token may hold a plus sign.
             None => head.query.get_ignoring_case("X-Amz-Security-Token").map(|token| token.replace(' ', "+")),
         };
-        self.directory.signer(access_key_id, token.as_deref(), self.clock.now()).map_err(|why| match why {
+        self.signer_with(access_key_id, token.as_deref())
+    }
+
+    /// The same with a token that stood elsewhere.
+    fn signer_with(&self, access_key_id: &str, token: Option<&str>) -> Result<Arc<Credential>, AuthError> {
+        self.directory.signer(access_key_id, token, self.clock.now()).map_err(|why| match why {
             NoSigner::Unknown => AuthError::UnknownAccessKey(access_key_id.to_owned()),
             NoSigner::InvalidToken => AuthError::InvalidToken,
             NoSigner::ExpiredToken => AuthError::ExpiredToken,

@@ -21,15 +21,15 @@ pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const MAX_EXPIRES: u64 = 604_800;
 
 /// `ACCESS-KEY/20261123/us-east-1/s3/aws4_request`
-struct Scope {
-    access_key_id: String,
+pub(super) struct Scope {
+    pub(super) access_key_id: String,
     date: String,
     region: String,
-    service: String,
+    pub(super) service: String,
 }
 
 impl Scope {
-    fn parse(credential: &str) -> Option<Self> {
+    pub(super) fn parse(credential: &str) -> Option<Self> {
         // An access key id may hold slashes, the rest may not.
         let mut parts = credential.rsplitn(5, '/');
         let ("aws4_request", service, region, date, key) =
@@ -202,7 +202,7 @@ impl Authenticator {
         })
     }
 
-    fn signing_key(&self, credential: &Credential, scope: &Scope) -> Arc<Zeroizing<Vec<u8>>> {
+    pub(super) fn signing_key(&self, credential: &Credential, scope: &Scope) -> Arc<Zeroizing<Vec<u8>>> {
         let slot = format!("{}/{}", scope.access_key_id, scope.text());
         if let Some(key) = self.signing_keys.lock().get(&slot) {
             return Arc::clone(key);
@@ -253,7 +253,7 @@ fn canonical_request(head: &Head, claim: &Claim, via: Via, path: &str) -> String
     let hash = match via {
         _ if document.is_some() => document.as_deref().unwrap_or_default(),
         Via::Query => head.text("x-amz-content-sha256").unwrap_or("UNSIGNED-PAYLOAD"),
-        Via::Header | Via::Nothing => head
+        Via::Header | Via::Nothing | Via::Form => head
             .text("x-amz-content-sha256")
             .unwrap_or("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
     };
@@ -261,7 +261,7 @@ fn canonical_request(head: &Head, claim: &Claim, via: Via, path: &str) -> String
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{AuthSettings, Query};
     use http::{HeaderMap, Method};
@@ -276,7 +276,7 @@ mod tests {
         }
     }
 
-    fn authenticator(now: &str) -> Authenticator {
+    pub(in super::super) fn authenticator(now: &str) -> Authenticator {
         let id: tresor_model::AccountId = "111122223333".parse().unwrap();
         let mut directory = Directory::default();
         directory
@@ -290,7 +290,7 @@ mod tests {
         Authenticator::new(AuthSettings { sigv2: true, virtual_host_domains: Vec::new() }, Arc::new(directory), clock)
     }
 
-    fn head(method: Method, uri: &str, headers: &[(&str, &str)]) -> Head {
+    pub(in super::super) fn head(method: Method, uri: &str, headers: &[(&str, &str)]) -> Head {
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
         let headers: HeaderMap = headers.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect();
         Head {

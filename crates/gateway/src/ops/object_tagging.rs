@@ -44,7 +44,7 @@ impl Named {
 }
 
 /// Reads a `Tagging` document. Errors: MalformedXML, InvalidTag, BadRequest.
-fn from_xml(document: &[u8]) -> Result<TagSet, S3Error> {
+pub(crate) fn from_xml(document: &[u8]) -> Result<TagSet, S3Error> {
     let root = Element::parse(document, "Tagging")?;
     let mut pairs = Vec::new();
     for tag in root.only("TagSet")?.children.iter() {

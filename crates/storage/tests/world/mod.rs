@@ -17,8 +17,8 @@ use tresor_model::{
     UploadId, WriteId,
 };
 use tresor_storage::{
-    Batch, BlobStore, Bucket, ETagRule, IndexRoot, MemoryBlobs, MemoryMeta, MetaStore, NewObject, NewUpload,
-    ObjectMeta, Partition, Precondition, Scan, Store, StoreError, StoreKeys,
+    Batch, BlobStore, BlobTree, Bucket, ETagRule, IndexRoot, MemoryBlobs, MemoryMeta, MetaStore, NewObject, NewUpload,
+    ObjectMeta, Partition, Precondition, Scan, Store, StoreError, StoreKeys, Upload,
 };
 
 /// Time that counts and randomness that is SHA-256 of a counter.
@@ -58,6 +58,7 @@ pub struct World {
     pub meta: Arc<dyn MetaStore>,
     pub store: Store,
     pub blobs: Arc<dyn BlobStore>,
+    pub tree: Arc<dyn BlobTree>,
     pub bucket: Bucket,
 }
 
@@ -65,7 +66,8 @@ const KEK: [u8; 32] = [9; 32];
 
 impl World {
     pub async fn new() -> Self {
-        Self::on(Arc::new(MemoryMeta::default()), Arc::new(MemoryBlobs::default())).await
+        let blobs = Arc::new(MemoryBlobs::default());
+        Self { tree: blobs.clone(), ..Self::on(Arc::new(MemoryMeta::default()), blobs).await }
     }
 
     async fn on(meta: Arc<dyn MetaStore>, blobs: Arc<dyn BlobStore>) -> Self {
@@ -78,7 +80,7 @@ impl World {
         let store = Store::new(meta.clone(), blobs.clone(), keys, machine.clone(), machine.clone());
         let name: BucketName = "damage".parse().unwrap();
         let bucket = store.create_bucket(&name, &account(), "us-east-1", Vec::new()).await?;
-        Ok(Self { machine, meta, store, blobs, bucket })
+        Ok(Self { machine, meta, store, blobs, tree: Arc::new(MemoryBlobs::default()), bucket })
     }
 
     fn issue(&self, key: &ObjectKey, write: WriteId) -> (tresor_envelope::ContentKey, Envelope) {
@@ -90,7 +92,7 @@ impl World {
             .unwrap()
     }
 
-    fn recover(&self, envelope: &Envelope, key: &ObjectKey, write: WriteId) -> Option<tresor_envelope::ContentKey> {
+    pub fn recover(&self, envelope: &Envelope, key: &ObjectKey, write: WriteId) -> Option<tresor_envelope::ContentKey> {
         let binding = Binding { bucket: self.bucket.id, key: key.clone(), write };
         let plain = unwrap(&KEK, &binding.digest(&envelope.header), &envelope.wrapped).ok()?;
         envelope.unlock(DataKey::from_bytes(plain[..].try_into().ok()?), None).ok()
@@ -135,6 +137,18 @@ impl World {
     }
 
     pub async fn try_put_parts(&self, name: &str, bodies: &[Vec<u8>]) -> Result<(), StoreError> {
+        let (upload, listed) = self.try_begin_parts(name, bodies).await?;
+        let completing = self.store.begin_complete(&self.bucket, upload).await?;
+        let chosen = completing.choose(&listed, 0)?;
+        completing.finish(&chosen, None, &Precondition::default()).await.map(drop)
+    }
+
+    /// An upload that stays in progress.
+    pub async fn begin_parts(&self, name: &str, bodies: &[Vec<u8>]) {
+        self.try_begin_parts(name, bodies).await.unwrap();
+    }
+
+    async fn try_begin_parts(&self, name: &str, bodies: &[Vec<u8>]) -> Result<(Upload, Vec<(u16, ETag)>), StoreError> {
         let key: ObjectKey = name.parse().unwrap();
         let write = WriteId::fresh(self.machine.now(), &*self.machine);
         let (_, envelope) = self.issue(&key, write);
@@ -160,9 +174,7 @@ impl World {
             let sealed = self.sealed(content, &envelope, number, body);
             listed.push((number, self.store.put_part(&self.bucket, &upload, sealed, number).await?.etag));
         }
-        let completing = self.store.begin_complete(&self.bucket, upload).await?;
-        let chosen = completing.choose(&listed, 0)?;
-        completing.finish(&chosen, None, &Precondition::default()).await.map(drop)
+        Ok((upload, listed))
     }
 
     pub async fn delete(&self, name: &str) -> Result<(), StoreError> {
