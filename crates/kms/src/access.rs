@@ -9,8 +9,8 @@ use crate::{
 };
 use tresor_model::{Caller, ChangeRecord, KeyArn};
 use tresor_policy::{
-    Bindings, CallerNames, Context, Policy, PolicyKind, Question, Reach, Reason, RequestFacts, Sources,
-    decide_identity, decide_key,
+    Bindings, CallerNames, Context, GrantTerms, Policy, PolicyKind, Question, Reach, Reason, RequestFacts, Requester,
+    Sources, decide_identity, decide_key,
 };
 
 /// One call of a KMS operation.
@@ -64,32 +64,6 @@ impl<'a> Call<'a> {
         format!("kms:{}", self.operation)
     }
 }
-
-/// Operations that another account may be allowed.
-const CROSS_ACCOUNT: &[&str] = &[
-    "CreateGrant",
-    "Decapsulate",
-    "Decrypt",
-    "DeriveSharedSecret",
-    "DescribeKey",
-    "Encapsulate",
-    "Encrypt",
-    "GenerateDataKey",
-    "GenerateDataKeyPair",
-    "GenerateDataKeyPairWithoutPlaintext",
-    "GenerateDataKeyWithoutPlaintext",
-    "GenerateMac",
-    "GetKeyRotationStatus",
-    "GetPublicKey",
-    "ListGrants",
-    "ReEncryptFrom",
-    "ReEncryptTo",
-    "RetireGrant",
-    "RevokeGrant",
-    "Sign",
-    "Verify",
-    "VerifyMac",
-];
 
 /// In which states an operation works, by the key state table of the developer guide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,27 +135,21 @@ impl KeyRing {
             let decision = decide_identity(&question, &bindings.sources());
             return if decision.allowed() { Ok(()) } else { refused(&decision.because(&action)) };
         };
-        let granted = if by_grants { self.granted(call, &entry.record) } else { None };
+        let covers = |grant| covers(grant, call, &entry.record, &who);
+        // The strongest way in which a grant covers the call.
+        let granted =
+            if by_grants { self.grants_of(&entry.record).iter().filter_map(|grant| covers(grant)).max() } else { None };
         let sources =
             Sources { resource: Some(&entry.policy), resource_account: arn.account(), granted, ..bindings.sources() };
         let decision = decide_key(&question, &sources);
         let same_account = arn.account() == account.as_str();
         match decision.reason {
-            Reason::Denied(_) => refused(&decision.because(&action)),
-            _ if !same_account && !CROSS_ACCOUNT.contains(&call.operation) => {
-                refused("because no resource-based policy allows the action for another account")
-            }
             _ if decision.allowed() => Ok(()),
             Reason::NotAllowed(PolicyKind::Resource) if !same_account => refused(
                 "because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
             ),
             _ => refused(&decision.because(&action)),
         }
-    }
-
-    /// The strongest way in which a grant covers the call.
-    fn granted(&self, call: &Call<'_>, record: &KeyRecord) -> Option<Reach> {
-        self.grants_of(record).iter().filter_map(|grant| grants(grant, call, record)).max()
     }
 
     /// Condition keys of a call. Source: the developer guide, "AWS KMS condition keys".
@@ -219,29 +187,15 @@ impl KeyRing {
     }
 }
 
-/// Whether a grant covers the call, and how: as a principal of the key's policy would, with which an account delegates to its own
-/// policies.
-fn grants(grant: &GrantRecord, call: &Call<'_>, key: &KeyRecord) -> Option<Reach> {
-    let caller = &call.caller.principal;
-    let is_grantee = |arn: Option<String>| arn.as_deref() == Some(grant.grantee.as_str());
-    let reach = if is_grantee(caller.account().map(|account| format!("arn:aws:iam::{account}:root"))) {
-        Reach::Account
-    } else if is_grantee(caller.role_arn()) {
-        Reach::Role
-    } else if is_grantee(caller.arn()) {
-        Reach::Caller
-    } else {
-        return None;
+/// Whether a grant covers the call, and how.
+fn covers(grant: &GrantRecord, call: &Call<'_>, key: &KeyRecord, who: &Requester<'_>) -> Option<Reach> {
+    let terms = GrantTerms {
+        grantee: &grant.grantee,
+        operations: &grant.operations,
+        context_equals: grant.context_equals.as_deref(),
+        context_subset: grant.context_subset.as_deref(),
     };
-    if !grant.operations.iter().any(|operation| operation == call.operation) {
-        return None;
-    }
-    if !key.spec.is_symmetric() || matches!(call.operation, "CreateGrant" | "RetireGrant" | "DescribeKey") {
-        return Some(reach);
-    }
-    let given = call.context.unwrap_or_default();
-    let has = |pair: &(String, String)| given.contains(pair);
-    let equal = grant.context_equals.as_ref().is_none_or(|pairs| pairs.len() == given.len() && pairs.iter().all(has));
-    let subset = grant.context_subset.as_ref().is_none_or(|pairs| pairs.iter().all(has));
-    (equal && subset).then_some(reach)
+    let constrained =
+        key.spec.is_symmetric() && !matches!(call.operation, "CreateGrant" | "RetireGrant" | "DescribeKey");
+    terms.cover(who, call.operation, constrained.then(|| call.context.unwrap_or_default()))
 }

@@ -57,6 +57,8 @@ pub enum Reason {
     NotAllowed(PolicyKind),
     /// RestrictPublicBuckets.
     PublicAccessBlocked,
+    /// KMS: no policy can allow this to another account.
+    NotForOtherAccounts,
     /// STS: roles may not be assumed by root accounts.
     RootMayNotAssume,
 }
@@ -82,6 +84,9 @@ impl<'p> Decision<'p> {
             Reason::Denied(kind) => format!("with an explicit deny in {}", kind.with_article()),
             Reason::NotAllowed(kind) => format!("because no {} allows the {action} action", kind.name()),
             Reason::PublicAccessBlocked => "because public access to the bucket is blocked".to_owned(),
+            Reason::NotForOtherAccounts => {
+                "because no resource-based policy allows the action for another account".to_owned()
+            }
             Reason::RootMayNotAssume => "because roles may not be assumed by root accounts".to_owned(),
         }
     }
@@ -155,6 +160,33 @@ pub fn decide_resource<'a>(question: &Question<'_>, sources: &Sources<'a>) -> De
     own.with_resource(question, sources, &resource, same_account, missing)
 }
 
+/// What another account may be allowed to do with a key. Source: KMS developer guide, "Allowing users in other accounts to use a KMS
+/// key".
+const CROSS_ACCOUNT_KEY_ACTIONS: &[&str] = &[
+    "kms:CreateGrant",
+    "kms:Decapsulate",
+    "kms:Decrypt",
+    "kms:DeriveSharedSecret",
+    "kms:DescribeKey",
+    "kms:Encapsulate",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyPair",
+    "kms:GenerateDataKeyPairWithoutPlaintext",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:GenerateMac",
+    "kms:GetKeyRotationStatus",
+    "kms:GetPublicKey",
+    "kms:ListGrants",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+    "kms:RetireGrant",
+    "kms:RevokeGrant",
+    "kms:Sign",
+    "kms:Verify",
+    "kms:VerifyMac",
+];
+
 /// A KMS key: identity policies count only where the key's policy hands over to the account, and root has no other way in.
 pub fn decide_key<'a>(question: &Question<'_>, sources: &Sources<'a>) -> Decision<'a> {
     let own = match Own::judge(question, sources) {
@@ -166,6 +198,10 @@ pub fn decide_key<'a>(question: &Question<'_>, sources: &Sources<'a>) -> Decisio
         return Decision::deny(PolicyKind::Resource, statement);
     }
     let same_account = question.who.account == Some(sources.resource_account);
+    let of_key = question.action.starts_with("kms:");
+    if of_key && !same_account && !CROSS_ACCOUNT_KEY_ACTIONS.contains(&question.action) {
+        return Decision::none(Reason::NotForOtherAccounts);
+    }
     own.with_resource(question, sources, &resource, same_account, PolicyKind::Resource)
 }
 

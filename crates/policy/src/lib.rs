@@ -9,6 +9,7 @@ mod context;
 mod decide;
 mod document;
 mod global;
+mod grant;
 mod json;
 mod pattern;
 mod principal;
@@ -24,7 +25,8 @@ pub use decide::{
 };
 pub use document::{Judged, MalformedPolicy, Policy, Question, Statement};
 pub use global::RequestFacts;
-pub use principal::{CallerNames, Kind, Reach, Requester};
+pub use grant::GrantTerms;
+pub use principal::{CallerNames, Kind, NamedCaller, Reach, Requester};
 pub use rules::{
     bucket_policy, counted_characters, identity_policy, key_policy, locks_out, session_policy, size, trust_policy,
 };

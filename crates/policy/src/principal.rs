@@ -45,6 +45,77 @@ impl<'a> Requester<'a> {
     }
 }
 
+/// A caller that is known by its ARN alone: what files of cases and the explainer name.
+#[derive(Clone, Debug)]
+pub struct NamedCaller {
+    kind: NamedKind,
+    arn: String,
+    account: Option<String>,
+    issuer_arn: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum NamedKind {
+    Anonymous,
+    Root,
+    User,
+    Session,
+    Federated,
+    Service,
+}
+
+impl NamedCaller {
+    /// `anonymous`, twelve digits, the ARN of an account's root, user, role, assumed role or federated user, the name of a service or
+    /// of an identity provider. A session's role is taken to have no path. `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let named = |kind, account: Option<&str>, issuer_arn: String| {
+            Some(Self { kind, arn: text.to_owned(), account: account.map(ToOwned::to_owned), issuer_arn })
+        };
+        let none = String::new;
+        if matches!(text, "anonymous" | "*") {
+            return named(NamedKind::Anonymous, None, none());
+        }
+        if let Some(Name::Account(account)) = aws(text) {
+            return named(NamedKind::Root, Some(&account), none());
+        }
+        if is_service(text) && text.ends_with(".amazonaws.com") {
+            return named(NamedKind::Service, None, none());
+        }
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        let ["arn", _, service, _, account, resource] = parts.as_slice() else {
+            return if text.contains('.') { named(NamedKind::Federated, None, none()) } else { None };
+        };
+        let (kind, name) = resource.split_once('/')?;
+        match (*service, kind) {
+            ("iam", "user") => named(NamedKind::User, Some(account), none()),
+            ("iam", "role") => named(NamedKind::Session, Some(account), text.to_owned()),
+            ("iam", "oidc-provider" | "saml-provider") => named(NamedKind::Federated, None, none()),
+            ("sts", "assumed-role") => {
+                let (role, _) = name.split_once('/')?;
+                named(NamedKind::Session, Some(account), format!("arn:{PARTITION}:iam::{account}:role/{role}"))
+            }
+            ("sts", "federated-user") => named(NamedKind::Session, Some(account), none()),
+            _ => None,
+        }
+    }
+
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
+    pub fn requester(&self) -> Requester<'_> {
+        let kind = match self.kind {
+            NamedKind::Anonymous => return Requester::ANONYMOUS,
+            NamedKind::Root => Kind::Root,
+            NamedKind::User => Kind::User,
+            NamedKind::Session => Kind::Session { issuer_arn: &self.issuer_arn },
+            NamedKind::Federated => Kind::Federated,
+            NamedKind::Service => Kind::Service,
+        };
+        Requester { kind, arn: Some(&self.arn), account: self.account(), ..Requester::ANONYMOUS }
+    }
+}
+
 /// The ARNs of a caller: what a `Requester` of it borrows.
 #[derive(Clone, Debug)]
 pub struct CallerNames {

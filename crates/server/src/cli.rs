@@ -7,7 +7,7 @@ use crate::{
     config::{Config, LogFormat, Provider},
     control,
     machine::Secrets,
-    operations, serve,
+    operations, policy, serve,
     verify::{self, Said},
 };
 use clap::{Args, Parser, Subcommand};
@@ -76,6 +76,11 @@ enum Sub {
         #[command(subcommand)]
         action: KeyAction,
     },
+    /// Judges policies without a server.
+    Policy {
+        #[command(subcommand)]
+        action: PolicyAction,
+    },
     /// Works on the root key.
     Root {
         #[command(flatten)]
@@ -106,6 +111,18 @@ enum Sub {
         key: String,
     },
 }
+
+#[derive(Subcommand)]
+enum PolicyAction {
+    /// Runs a file of cases, each a set of policies, a request and the expected decision, and prints each failure. The exit status is 1
+    /// when a case fails, 2 when the file cannot be read.
+    Check { file: PathBuf },
+}
+
+/// A file that was named and cannot be read: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(String);
 
 #[derive(Subcommand)]
 enum RootAction {
@@ -180,6 +197,14 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
             command(&place, Command::Keys { account, action: KeyAction::Backup { to, erasure_to } }, &secrets)
         }
         Sub::Keys { place, account, action } => command(&place, Command::Keys { account, action }, &secrets),
+        Sub::Policy { action: PolicyAction::Check { file } } => {
+            let report = policy::check(&file).map_err(Unreadable)?;
+            for (id, wrong) in &report.failed {
+                println!("{id}: {wrong}");
+            }
+            println!("{} passed, {} failed", report.passed, report.failed.len());
+            if report.failed.is_empty() { Ok(()) } else { Err("not every case passed".into()) }
+        }
         Sub::Root { place, action: RootAction::Rotate { new_file } } => {
             rotate_root(&load(&place)?, place.dev, &secrets, &new_file)?;
             println!(

@@ -11,6 +11,7 @@ mod files;
 mod machine;
 mod metrics;
 mod operations;
+mod policy;
 mod recorder;
 mod root_key;
 mod serve;
@@ -24,6 +25,10 @@ fn main() -> ExitCode {
     machine::forbid_core_dumps();
     match cli::run(secrets) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<cli::Unreadable>() => {
+            eprintln!("tresor: {error}");
+            ExitCode::from(2)
+        }
         Err(error) => {
             eprintln!("tresor: {error}");
             ExitCode::FAILURE
