@@ -135,14 +135,20 @@ impl Acl {
     }
     /// The widest way in which the list grants `needed` to an account, or to a caller without one.
     pub fn reach(&self, caller: Option<&AccountId>, needed: Permission) -> Reach {
-        let reach = |grant: &Grant| match &grant.grantee {
-            Grantee::Account(account) if Some(account) == caller => Reach::Account,
-            Grantee::Group(Group::AllUsers) => Reach::Public,
-            Grantee::Group(Group::AuthenticatedUsers) if caller.is_some() => Reach::Public,
-            Grantee::Account(_) | Grantee::Group(_) | Grantee::Ec2 => Reach::Nobody,
-        };
-        let granted = self.0.iter().filter(|grant| grant.permission.covers(needed));
-        granted.map(reach).max().unwrap_or(Reach::Nobody)
+        let public = self.granted(needed).any(|grantee| match grantee {
+            Grantee::Group(Group::AllUsers) => true,
+            Grantee::Group(Group::AuthenticatedUsers) => caller.is_some(),
+            Grantee::Group(Group::LogDelivery) | Grantee::Account(_) | Grantee::Ec2 => false,
+        });
+        if public { Reach::Public } else { self.reach_of_accounts(caller, needed) }
+    }
+    /// The same where public grants do not count.
+    pub fn reach_of_accounts(&self, caller: Option<&AccountId>, needed: Permission) -> Reach {
+        let named = |grantee: &Grantee| matches!(grantee, Grantee::Account(account) if Some(account) == caller);
+        if self.granted(needed).any(named) { Reach::Account } else { Reach::Nobody }
+    }
+    fn granted(&self, needed: Permission) -> impl Iterator<Item = &Grantee> {
+        self.0.iter().filter(move |grant| grant.permission.covers(needed)).map(|grant| &grant.grantee)
     }
 }
 

@@ -255,6 +255,13 @@ pub struct Upload {
     pub(crate) raw: Bytes,
 }
 
+impl Upload {
+    /// Who will own the object that completing makes.
+    pub fn object_owner(&self) -> &AccountId {
+        self.record.object_owner.as_ref().unwrap_or(&self.owner)
+    }
+}
+
 /// What a background task still has to remove.
 #[derive(Clone, Debug, minicbor::Encode, minicbor::Decode)]
 pub(crate) enum Garbage {

@@ -2,7 +2,8 @@
 
 use super::{
     bucket::Named,
-    list_objects::{Encoding, write_owner},
+    list_objects::Encoding,
+    owners::{Owners, write_owner},
 };
 use crate::{
     authorize::{Access, Permit},
@@ -14,7 +15,7 @@ use crate::{
     xml::XmlWriter,
 };
 use tresor_front::Response;
-use tresor_storage::{ListingQuery, UploadListing};
+use tresor_storage::{ListingQuery, Upload, UploadListing};
 
 pub(crate) struct ListMultipartUploads;
 
@@ -31,7 +32,9 @@ pub(crate) struct Input {
 pub(crate) struct Output {
     input: Input,
     listing: UploadListing,
-    owner: (String, String),
+    /// Of objects to be.
+    owners: Owners,
+    initiators: Owners,
 }
 
 impl Operation for ListMultipartUploads {
@@ -72,11 +75,12 @@ impl Operation for ListMultipartUploads {
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
         let listing = cx.gateway.store.list_uploads(&bucket, &input.query).await?;
-        let owner = cx.gateway.directory.owner(&bucket.owner);
-        Ok(Output { input, listing, owner })
+        let owners = Owners::of(cx, &bucket, listing.uploads.iter().map(Upload::object_owner)).await?;
+        let initiators = Owners::named(cx, &bucket, listing.uploads.iter().map(|upload| &upload.owner));
+        Ok(Output { input, listing, owners, initiators })
     }
 
-    fn respond(Output { input, listing, owner }: Output) -> Response {
+    fn respond(Output { input, listing, owners, initiators }: Output) -> Response {
         let encoding = input.encoding;
         let mut xml = XmlWriter::document("ListMultipartUploadsResult");
         xml.text("Bucket", input.named.bucket.as_str());
@@ -98,8 +102,8 @@ impl Operation for ListMultipartUploads {
             xml.within("Upload", |xml| {
                 xml.text("Key", &encoding.text(upload.key.as_str()));
                 xml.text("UploadId", &upload.id.to_string());
-                write_owner(xml, "Initiator", &owner);
-                write_owner(xml, "Owner", &owner);
+                write_owner(xml, "Initiator", initiators.shown(&upload.owner));
+                write_owner(xml, "Owner", owners.shown(upload.object_owner()));
                 xml.text("StorageClass", upload.meta.storage_class.as_deref().unwrap_or("STANDARD"));
                 xml.text("Initiated", &upload.initiated.iso8601());
                 if let Some((algorithm, kind)) = upload.checksum {

@@ -1,6 +1,9 @@
 //! ListObjects, ListObjectsV2, ListObjectVersions: one query, three documents.
 
-use super::bucket::Named;
+use super::{
+    bucket::Named,
+    owners::{Owners, write_owner},
+};
 use crate::{
     authorize::{Access, Permit},
     error::S3Error,
@@ -98,16 +101,17 @@ impl Common {
 pub(crate) struct Output<T> {
     input: T,
     listing: Listing,
-    owner: (String, String),
+    owners: Owners,
 }
 
 async fn list(
     cx: &RequestContext<'_>,
     bucket: &tresor_storage::Bucket,
     query: &ListingQuery,
-) -> Result<(Listing, (String, String)), S3Error> {
+) -> Result<(Listing, Owners), S3Error> {
     let listing = cx.gateway.store.list_objects(bucket, query).await?;
-    Ok((listing, cx.gateway.directory.owner(&bucket.owner)))
+    let owners = Owners::of(cx, bucket, listing.versions.iter().map(|version| &version.owner)).await?;
+    Ok((listing, owners))
 }
 
 fn truncated(xml: &mut XmlWriter, listing: &Listing) {
@@ -120,13 +124,6 @@ fn prefixes(xml: &mut XmlWriter, listing: &Listing, encoding: Encoding) {
     }
 }
 
-pub(crate) fn write_owner(xml: &mut XmlWriter, name: &str, owner: &(String, String)) {
-    xml.within(name, |xml| {
-        xml.text("ID", &owner.0);
-        xml.text("DisplayName", &owner.1);
-    });
-}
-
 /// What a listing says about one object, between its key and its owner.
 fn describe(xml: &mut XmlWriter, version: &Version) {
     xml.text("LastModified", &version.modified.iso8601());
@@ -135,13 +132,13 @@ fn describe(xml: &mut XmlWriter, version: &Version) {
     xml.text("StorageClass", version.meta.storage_class.as_deref().unwrap_or("STANDARD"));
 }
 
-fn contents(xml: &mut XmlWriter, listing: &Listing, encoding: Encoding, owner: Option<&(String, String)>) {
+fn contents(xml: &mut XmlWriter, listing: &Listing, encoding: Encoding, owners: Option<&Owners>) {
     for version in &listing.versions {
         xml.within("Contents", |xml| {
             xml.text("Key", &encoding.text(version.key.as_str()));
             describe(xml, version);
-            if let Some(owner) = owner {
-                write_owner(xml, "Owner", owner);
+            if let Some(owners) = owners {
+                write_owner(xml, "Owner", owners.shown(&version.owner));
             }
         });
     }
@@ -162,10 +159,10 @@ impl Operation for ListObjects {
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<Common>) -> Result<Self::Output, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
-        let (listing, owner) = list(cx, &bucket, &input.query).await?;
-        Ok(Output { input, listing, owner })
+        let (listing, owners) = list(cx, &bucket, &input.query).await?;
+        Ok(Output { input, listing, owners })
     }
-    fn respond(Output { input, listing, owner }: Self::Output) -> Response {
+    fn respond(Output { input, listing, owners }: Self::Output) -> Response {
         let mut xml = XmlWriter::document("ListBucketResult");
         input.head(&mut xml);
         xml.text("Marker", &input.encoding.text(input.query.after.as_deref().unwrap_or_default()));
@@ -174,7 +171,7 @@ impl Operation for ListObjects {
         if let Some(next) = listing.next.as_ref().filter(|_| input.query.delimiter.is_some()) {
             xml.text("NextMarker", &input.encoding.text(next));
         }
-        contents(&mut xml, &listing, input.encoding, Some(&owner));
+        contents(&mut xml, &listing, input.encoding, Some(&owners));
         prefixes(&mut xml, &listing, input.encoding);
         xml.respond()
     }
@@ -214,10 +211,10 @@ impl Operation for ListObjectsV2 {
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<V2>) -> Result<Self::Output, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
-        let (listing, owner) = list(cx, &bucket, &input.common.query).await?;
-        Ok(Output { input, listing, owner })
+        let (listing, owners) = list(cx, &bucket, &input.common.query).await?;
+        Ok(Output { input, listing, owners })
     }
-    fn respond(Output { input, listing, owner }: Self::Output) -> Response {
+    fn respond(Output { input, listing, owners }: Self::Output) -> Response {
         let encoding = input.common.encoding;
         let mut xml = XmlWriter::document("ListBucketResult");
         input.common.head(&mut xml);
@@ -229,7 +226,7 @@ impl Operation for ListObjectsV2 {
             "NextContinuationToken",
             listing.next.as_ref().map(|next| URL_SAFE_NO_PAD.encode(next)).as_deref(),
         );
-        contents(&mut xml, &listing, encoding, Some(&owner).filter(|_| input.fetch_owner));
+        contents(&mut xml, &listing, encoding, Some(&owners).filter(|_| input.fetch_owner));
         prefixes(&mut xml, &listing, encoding);
         xml.respond()
     }
@@ -263,10 +260,10 @@ impl Operation for ListObjectVersions {
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<Versions>) -> Result<Self::Output, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
-        let (listing, owner) = list(cx, &bucket, &input.common.query).await?;
-        Ok(Output { input, listing, owner })
+        let (listing, owners) = list(cx, &bucket, &input.common.query).await?;
+        Ok(Output { input, listing, owners })
     }
-    fn respond(Output { input, listing, owner }: Self::Output) -> Response {
+    fn respond(Output { input, listing, owners }: Self::Output) -> Response {
         let encoding = input.common.encoding;
         let mut xml = XmlWriter::document("ListVersionsResult");
         input.common.head(&mut xml);
@@ -284,7 +281,7 @@ impl Operation for ListObjectVersions {
                 xml.text("VersionId", &version.version_id.to_string());
                 xml.text("IsLatest", "true");
                 describe(xml, version);
-                write_owner(xml, "Owner", &owner);
+                write_owner(xml, "Owner", owners.shown(&version.owner));
             });
         }
         prefixes(&mut xml, &listing, encoding);

@@ -1,8 +1,8 @@
 //! ListParts.
 
 use super::{
-    list_objects::write_owner,
     multipart::{self, Named, part_checksums},
+    owners::{Owners, write_owner},
 };
 use crate::{
     authorize::{Access, Permit},
@@ -80,7 +80,8 @@ impl Operation for ListParts {
             checksums.retain(|(algorithm, _)| upload.checksum.is_some_and(|(named, _)| named == *algorithm));
             parts.push((row, checksums));
         }
-        let owner = cx.gateway.directory.owner(&bucket.owner);
+        let owners = Owners::of(cx, &bucket, std::iter::once(upload.object_owner())).await?;
+        let owner = owners.shown(upload.object_owner()).clone();
         let initiator = cx.gateway.directory.owner(&upload.owner);
         Ok(Output { input, upload, parts, more, owner, initiator })
     }

@@ -17,6 +17,7 @@ pub(crate) mod list_parts;
 pub(crate) mod multipart;
 pub(crate) mod object_attributes;
 pub(crate) mod object_tagging;
+pub(crate) mod owners;
 pub(crate) mod post_object;
 pub(crate) mod put_object;
 pub(crate) mod reading;
