@@ -1,7 +1,9 @@
 """Documents and files are what they say."""
 
 import pathlib
+import re
 import subprocess
+import urllib.request
 
 import pytest
 
@@ -72,3 +74,11 @@ def test_nothing_that_answers_clients_opens_keys_without_asking_a_policy():
     """`kms::inspect` is for `tresor verify` alone."""
     named = [path for path in (ROOT / "crates").rglob("*.rs") if "Inspected" in path.read_text()]
     assert {str(path.relative_to(ROOT)) for path in named} == {"crates/kms/src/inspect.rs", "crates/kms/src/lib.rs", "crates/server/src/verify.rs"}
+
+
+def test_alerts_name_metrics_that_exist(server):
+    server.kms().describe_key(KeyId="alias/test")
+    text = urllib.request.urlopen(server.endpoints["admin"] + "/metrics").read().decode()
+    known = set(re.findall(r"^(tresor_\w+?)[ {]", text, re.MULTILINE))
+    named = set(re.findall(r"\btresor_\w+", (ROOT / "config/alerts.yml").read_text()))
+    assert named and named <= known, named - known

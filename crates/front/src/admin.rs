@@ -8,7 +8,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -17,14 +17,28 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 /// Whether the server takes requests: true between the end of its start and the begin of its drain.
 #[derive(Debug, Default)]
-pub struct Health(AtomicBool);
+pub struct Health {
+    ready: AtomicBool,
+    /// What is not as it should be although requests are taken.
+    note: RwLock<Option<&'static str>>,
+}
 
 impl Health {
     pub fn set_ready(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+    /// A line that `/ready` says while requests are taken all the same.
+    pub fn set_note(&self, note: Option<&'static str>) {
+        *self.note.write().unwrap_or_else(PoisonError::into_inner) = note;
     }
     fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.ready.load(Ordering::Relaxed)
+    }
+    fn ready_text(&self) -> String {
+        match *self.note.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(note) => format!("ready, but {note}\n"),
+            None => "ready\n".into(),
+        }
     }
 }
 
@@ -71,12 +85,12 @@ async fn answer(
         return Ok(response);
     }
     let (status, text) = match request.uri().path() {
-        "/live" => (StatusCode::OK, "live\n"),
-        "/ready" if health.is_ready() => (StatusCode::OK, "ready\n"),
-        "/ready" => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        _ => (StatusCode::NOT_FOUND, "not found\n"),
+        "/live" => (StatusCode::OK, "live\n".to_owned()),
+        "/ready" if health.is_ready() => (StatusCode::OK, health.ready_text()),
+        "/ready" => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
+        _ => (StatusCode::NOT_FOUND, "not found\n".to_owned()),
     };
-    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     Ok(response)
 }

@@ -2,15 +2,17 @@
 //! Must never hold the rules of what it keeps.
 
 mod identities;
+mod mirror;
 
 pub use identities::IdentityRecords;
+pub use mirror::Mirror;
 
 use async_trait::async_trait;
 use std::sync::Arc;
 use tresor_audit::Head;
 use tresor_envelope::RecordKey;
 use tresor_identity::Directory;
-use tresor_kms::{AliasRecord, Change, Dependents, Identities, Kept, KeyStore, KeyStoreError, KeyUse, OwnedKeyRecord};
+use tresor_kms::{Change, Dependents, Identities, Kept, KeyStore, KeyStoreError, KeyUse, OwnedKeyRecord};
 use tresor_model::{AccountId, Caller, ChangeRecord, Timestamp};
 use tresor_policy::Bindings;
 use tresor_storage::{Batch, MetaStore, Partition, Scan, Store, open_record, outbox_row, seal_record, verify_record};
@@ -20,6 +22,7 @@ use tresor_storage::{Batch, MetaStore, Partition, Scan, Store, open_record, outb
 pub struct KeyRecords {
     meta: Arc<dyn MetaStore>,
     records: RecordKey,
+    mirror: Option<mirror::Mirrored>,
 }
 
 const KEYS: &[u8] = b"key/";
@@ -38,7 +41,7 @@ const PAGE: usize = 500;
 
 impl KeyRecords {
     pub fn new(meta: Arc<dyn MetaStore>, records: RecordKey) -> Self {
-        Self { meta, records }
+        Self { meta, records, mirror: None }
     }
 
     async fn all<T: for<'b> minicbor::Decode<'b, ()>>(&self, prefix: &[u8]) -> Result<Vec<T>, KeyStoreError> {
@@ -127,7 +130,7 @@ impl KeyStore for KeyRecords {
                 Change::PutOwned(key) => self.write(batch, row(OWNED, &key.account, &[]), key),
             };
         }
-        self.meta.commit(Partition::KMS, batch).await.map_err(failed)
+        self.commit_mirrored(batch).await
     }
 }
 
@@ -190,18 +193,7 @@ impl KeyRecords {
         // Tombstones stand first in a backup, so that they count for the keys that follow.
         for raw in rows {
             self.check(raw)?;
-            let text = String::from_utf8_lossy(&raw.key);
-            let mut pieces = text.split('/');
-            let key_id = match pieces.next() {
-                Some("key" | "grant") => pieces.nth(1).map(str::to_owned),
-                Some("alias") => {
-                    let alias: AliasRecord =
-                        open_record(&self.records, Partition::KMS, &raw.key, &raw.value).map_err(failed)?;
-                    Some(alias.key_id)
-                }
-                _ => None,
-            };
-            if let Some(id) = key_id
+            if let Some(id) = self.key_of(&raw.key, &raw.value)?
                 && self.is_destroyed(&id).await?
             {
                 continue;

@@ -4,6 +4,7 @@ use crate::{
     config::Config,
     credentials, files,
     machine::{Secrets, SystemClock, SystemEntropy},
+    mirror::{self, MirrorFiles},
     recorder::Recorder,
     root_key::{self, Asked},
 };
@@ -59,6 +60,8 @@ pub enum AssembleError {
     Credentials(#[from] credentials::CredentialsError),
     #[error(transparent)]
     Directory(#[from] tresor_identity::DirectoryError),
+    #[error(transparent)]
+    Mirror(#[from] mirror::MirrorError),
     #[error("the metadata cannot be opened: {0}")]
     Meta(#[from] tresor_storage::MetaError),
     #[error("KMS keys cannot be opened: {0}")]
@@ -112,7 +115,12 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     let tree = Arc::clone(&blobs);
     let store = Store::new(Arc::clone(&meta), blobs, store_keys, Arc::clone(&clock), Arc::clone(&entropy));
     let backend = Arc::new(SoftwareKeys::new(&domain, Arc::clone(&erasure) as Arc<_>, Arc::clone(&entropy)));
-    let records = Arc::new(KeyRecords::new(meta, domain.record_key()));
+    let mut records = KeyRecords::new(meta, domain.record_key());
+    if let Some(directory) = &config.kms.mirror {
+        records = records.with_mirror(Arc::new(MirrorFiles::open(directory, data)?));
+    }
+    let records = Arc::new(records);
+    compare_mirror(&records, config).await;
     let audit = Recorder::open(
         &data.join("audit"),
         &domain.audit_seed(),
@@ -133,6 +141,13 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     };
     let ring = KeyRing::open(&domain, &config.region, parts).await?;
     for key in &config.kms.key {
+        if records.is_lost(&key.account, &key.id) {
+            tracing::error!(
+                key = key.id,
+                "this declared key is only in the key mirror: it is not made anew, restore it"
+            );
+            continue;
+        }
         ring.declare(&account(&key.account)?, &key.id, key.alias.as_deref()).await?;
     }
     Ok(Parts {
@@ -150,6 +165,20 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
         entropy,
         _lock: lock,
     })
+}
+
+/// Compares the key mirror, and says what only the mirror has. A mirror that cannot be written stops nothing.
+async fn compare_mirror(records: &KeyRecords, config: &Config) {
+    let Some(directory) = &config.kms.mirror else { return };
+    match records.compare_mirror().await {
+        Ok(lost) if lost.is_empty() => {}
+        Ok(lost) => tracing::error!(
+            "the key mirror holds rows that the store has lost: {}. With the server stopped, `tresor keys restore {}` brings them back",
+            lost.join(", "),
+            directory.display()
+        ),
+        Err(error) => tracing::error!(%error, "the key mirror could not be compared: it is behind"),
+    }
 }
 
 /// The domain key by the store's header; a new store gets both.

@@ -1,7 +1,7 @@
 //! Backups of keys: the rows of the KMS and the store's header in one file, the erasure secrets in another folder. Without the root
 //! key neither opens anything.
 
-use crate::{assemble::HEADER, files};
+use crate::{assemble::HEADER, files, mirror};
 use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
@@ -46,6 +46,11 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
 
 fn read(from: &Path) -> Result<Backup, BackupError> {
     let path = from.join(ROWS);
+    if !path.exists() && mirror::is_mirror(from) {
+        let header = from.join(HEADER);
+        let header = fs::read(&header).map_err(at(&header))?;
+        return Ok(Backup { format: 1, header, rows: mirror::rows(from).map_err(at(from))? });
+    }
     let bytes = fs::read(&path).map_err(at(&path))?;
     let backup: Backup = minicbor::decode(&bytes).map_err(|_| BackupError::Malformed(path.clone()))?;
     if backup.format == 1 { Ok(backup) } else { Err(BackupError::Malformed(path)) }
@@ -105,12 +110,13 @@ pub fn prepare(data_dir: &Path, from: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// Adds what is missing; keys that were destroyed stay so. The numbers of rows and secrets that came back.
+/// Adds what is missing, from a backup or a mirror; keys that were destroyed stay so. A mirror has no erasure secrets: those of the data
+/// directory serve, or a backup's. The numbers of rows and secrets that came back.
 pub async fn restore(
     data_dir: &Path,
     records: &KeyRecords,
     from: &Path,
-    erasure_from: &Path,
+    erasure_from: Option<&Path>,
 ) -> Result<(usize, usize), BackupError> {
     let rows = records.import(&read(from)?.rows).await?;
     let destroyed: Vec<String> = records
@@ -119,5 +125,9 @@ pub async fn restore(
         .iter()
         .filter_map(|row| String::from_utf8_lossy(&row.key).strip_prefix("tombstone/").map(str::to_owned))
         .collect();
-    Ok((rows, copy_secrets(erasure_from, &data_dir.join("erasure"), &destroyed)?))
+    let secrets = match erasure_from {
+        Some(from) => copy_secrets(from, &data_dir.join("erasure"), &destroyed)?,
+        None => 0,
+    };
+    Ok((rows, secrets))
 }

@@ -96,9 +96,11 @@ pub enum KeyAction {
     },
     /// Adds keys of a backup that are missing; destroyed ones stay destroyed. The server must be stopped.
     Restore {
+        /// A folder that `backup` wrote, or the key mirror.
         from: std::path::PathBuf,
+        /// Where the secrets are; left out, those that lie in the data directory serve.
         #[arg(long)]
-        erasure_from: std::path::PathBuf,
+        erasure_from: Option<std::path::PathBuf>,
     },
     /// Gives a key a name: alias/NAME.
     Alias {
@@ -167,7 +169,7 @@ async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Resu
             Ok(json!({ "Rows": rows, "ErasureSecrets": secrets }))
         }
         KeyAction::Restore { from, erasure_from } => {
-            let done = backup::restore(&parts.data_dir, &parts.records, &from, &erasure_from).await;
+            let done = backup::restore(&parts.data_dir, &parts.records, &from, erasure_from.as_deref()).await;
             let (rows, secrets) = done.map_err(|error| error.to_string())?;
             Ok(json!({ "Rows": rows, "ErasureSecrets": secrets }))
         }

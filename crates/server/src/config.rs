@@ -180,6 +180,8 @@ impl std::fmt::Debug for User {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kms {
+    /// A second place for wrapped keys, outside of the data directory.
+    pub mirror: Option<PathBuf>,
     pub key: Vec<KmsKey>,
 }
 
@@ -217,7 +219,7 @@ pub struct KmsKey {
 }
 
 /// Settings that a variable may give: section and name. A list is written as TOML: `["10.0.0.0/8"]`.
-const VARIABLES: [(&str, &str); 21] = [
+const VARIABLES: [(&str, &str); 22] = [
     ("", "region"),
     ("", "data_dir"),
     ("server", "listen"),
@@ -233,6 +235,7 @@ const VARIABLES: [(&str, &str); 21] = [
     ("auth", "sigv2"),
     ("root_key", "provider"),
     ("root_key", "path"),
+    ("kms", "mirror"),
     ("log", "filter"),
     ("log", "format"),
     ("audit", "data_events"),

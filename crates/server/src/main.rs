@@ -10,6 +10,7 @@ mod credentials;
 mod files;
 mod machine;
 mod metrics;
+mod mirror;
 mod operations;
 mod policy;
 mod recorder;

@@ -1,5 +1,6 @@
 //! Figures for Prometheus, gathered where audit events pass.
 
+use crate::assemble::Parts;
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -41,6 +42,7 @@ pub struct Metrics {
     events: Counter,
     pending: Gauge,
     failures: Counter,
+    mirror_behind: Gauge,
     keys: Mutex<HashSet<String>>,
 }
 
@@ -73,7 +75,11 @@ impl Metrics {
         );
         let failures = Counter::default();
         registry.register("audit_failures", "Failed tries to write the audit trail", failures.clone());
-        Self { registry, requests, seconds, calls, events, pending, failures, keys: Mutex::default() }
+        let mirror_behind = Gauge::default();
+        let help = "1 while the key mirror lacks a change; 0 also without a mirror";
+        registry.register("key_mirror_behind", help, mirror_behind.clone());
+        let keys = Mutex::default();
+        Self { registry, requests, seconds, calls, events, pending, failures, mirror_behind, keys }
     }
 
     /// Counts a request.
@@ -109,6 +115,10 @@ impl Metrics {
     }
     pub fn audit_failed(&self) {
         self.failures.inc();
+    }
+    /// Takes the figures that are kept elsewhere.
+    pub fn gather(&self, parts: &Parts) {
+        self.mirror_behind.set(i64::from(parts.records.mirror_is_behind() == Some(true)));
     }
 
     /// In the OpenMetrics text format.

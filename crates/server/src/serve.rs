@@ -27,7 +27,7 @@ use tresor_front::{
 use tresor_gateway::{Gateway, GatewaySettings};
 use tresor_kms::KeyRing;
 use tresor_kms_api::KmsService;
-use tresor_records::ObjectDependents;
+use tresor_records::{KeyRecords, ObjectDependents};
 use zeroize::Zeroizing;
 
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +109,8 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
     let mut endpoints =
         json!({ "admin": format!("http://{}", bound(&admin)), "https": null, "ca": null, "pid": std::process::id() });
     let audit = Arc::clone(&parts.audit);
-    let figures: Figures = Arc::new(move || audit.figures());
+    let all = Arc::clone(&parts);
+    let figures: Figures = Arc::new(move || audit.figures(|metrics| metrics.gather(&all)));
     let probes = tokio::spawn(serve_admin(admin, Arc::clone(&health), figures));
     let mut listeners = vec![Listener { tcp: listen(http)?, tls: None }];
     endpoints["http"] = format!("http://{}", bound(&listeners[0].tcp)).into();
@@ -173,7 +174,7 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
     let commands = tokio::spawn(control::serve(socket, Arc::clone(&parts)));
     let tending = tokio::spawn(parts.store.clone().tend());
     let recording = tokio::spawn(Arc::clone(&parts.audit).keep(parts.store.clone(), Arc::clone(&parts.records)));
-    let keeping = tokio::spawn(tend_keys(Arc::clone(&parts.keys)));
+    let keeping = tokio::spawn(tend_keys(Arc::clone(&parts.keys), Arc::clone(&parts.records), Arc::clone(&health)));
 
     let (stop, stopped) = watch::channel(false);
     let signals = tokio::spawn(async move {
@@ -213,8 +214,14 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
 const KEY_ROUND: Duration = Duration::from_secs(60);
 
 /// Destroys and rotates keys when their time has come, until the task is dropped.
-async fn tend_keys(keys: Arc<KeyRing>) {
+async fn tend_keys(keys: Arc<KeyRing>, records: Arc<KeyRecords>, health: Arc<Health>) {
     loop {
+        if records.mirror_is_behind() == Some(true)
+            && let Err(error) = records.compare_mirror().await
+        {
+            tracing::error!(%error, "the key mirror is still behind; it is tried again in a minute");
+        }
+        health.set_note((records.mirror_is_behind() == Some(true)).then_some("the key mirror is behind"));
         if let Err(error) = keys.tend().await {
             tracing::error!(%error, "keys could not be tended; they are looked at again in a minute");
         }

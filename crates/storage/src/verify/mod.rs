@@ -148,7 +148,7 @@ impl Store {
             }
             match by_id.remove(&place) {
                 Some(bucket) => walk.bucket(&bucket).await?,
-                None if place.is_own() => walk.records(place, &[], &[]).await?,
+                None if place.is_own() => walk.records(place, &[], &[b"unmirrored/"]).await?,
                 None => walk.unnamed_partition(place).await?,
             }
         }
