@@ -12,10 +12,16 @@ const KEY_ID: RangeInclusive<usize> = 1..=2048;
 /// Pairs of an encryption context, and bytes of all of them. Ours: AWS documents no number.
 const MAX_CONTEXT: (usize, usize) = (128, 8192);
 
+/// Violations that one answer names, and bytes of a value it shows: a short request must not make a long answer and audit record.
+const MAX_VIOLATIONS: usize = 20;
+const MAX_SHOWN_VALUE: usize = 2048;
+
 /// A request's body while it is read.
 pub(crate) struct Fields {
     members: Map<String, Value>,
     violations: Vec<String>,
+    /// Violations beyond those whose texts are kept.
+    unnamed: usize,
 }
 
 /// As the texts name members: `KeyId` is `keyId`.
@@ -36,7 +42,7 @@ impl Fields {
             Ok(_) => return Err(Fault::serialization("Start of structure or map not found where expected.")),
             Err(_) => return Err(Fault::serialization("The request body is not valid JSON.")),
         };
-        Ok(Self { members, violations: Vec::new() })
+        Ok(Self { members, violations: Vec::new(), unnamed: 0 })
     }
 
     /// What an audit event may show: names of keys, algorithms, contexts. Never a plaintext, ciphertext, message, token or material.
@@ -93,10 +99,10 @@ impl Fields {
         let known = SHOWN.iter().filter_map(|name| Some((shown(name), self.members.get(*name)?.clone())));
         known.collect()
     }
-    /// The key the request names, if it does.
-    pub(crate) fn key_shown(&self) -> Option<String> {
-        let named = ["KeyId", "SourceKeyId", "TargetKeyId"].iter().find_map(|name| self.members.get(*name));
-        named.and_then(|name| name.as_str()).map(str::to_owned)
+    /// The keys that the request names.
+    pub(crate) fn keys_shown(&self) -> Vec<String> {
+        let members = ["KeyId", "SourceKeyId", "DestinationKeyId", "TargetKeyId"];
+        members.iter().filter_map(|name| self.members.get(*name)?.as_str().map(str::to_owned)).collect()
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
@@ -110,12 +116,22 @@ impl Fields {
         self.members.get(name).is_some_and(|value| !value.is_null())
     }
     fn violated(&mut self, value: Option<&str>, path: &str, constraint: &str) {
+        let value = value.filter(|value| value.len() <= MAX_SHOWN_VALUE);
         let value = value.map(|value| format!("Value '{value}' at")).unwrap_or_else(|| "Value at".into());
-        self.violations.push(format!("{value} '{path}' failed to satisfy constraint: {constraint}"));
+        self.name(|| format!("{value} '{path}' failed to satisfy constraint: {constraint}"));
     }
     fn missing(&mut self, name: &str) {
-        self.violations
-            .push(format!("Value null at '{}' failed to satisfy constraint: Member must not be null", shown(name)));
+        self.missing_at(&shown(name));
+    }
+    fn missing_at(&mut self, path: &str) {
+        self.name(|| format!("Value null at '{path}' failed to satisfy constraint: Member must not be null"));
+    }
+    fn name(&mut self, text: impl FnOnce() -> String) {
+        if self.violations.len() < MAX_VIOLATIONS {
+            self.violations.push(text());
+        } else {
+            self.unnamed += 1;
+        }
     }
     fn length(&mut self, value: Option<&str>, length: usize, path: &str, limits: &RangeInclusive<usize>) {
         if length < *limits.start() {
@@ -129,7 +145,7 @@ impl Fields {
 
     /// Ends reading. Errors: ValidationException that names every violation.
     pub(crate) fn finish(self) -> Result<(), Fault> {
-        match self.violations.len() {
+        match self.violations.len() + self.unnamed {
             0 => Ok(()),
             n => {
                 let errors = if n == 1 { "error" } else { "errors" };
@@ -295,8 +311,7 @@ impl Fields {
                 }
                 None | Some(Value::Null) => {
                     let path = format!("tags.{}.member.{}", n + 1, shown(name));
-                    self.violations
-                        .push(format!("Value null at '{path}' failed to satisfy constraint: Member must not be null"));
+                    self.missing_at(&path);
                     Ok(String::new())
                 }
                 Some(_) => Err(wrong_type(name, "String")),
@@ -329,7 +344,7 @@ impl Fields {
     pub(crate) fn object(&mut self, name: &str) -> Result<Option<Self>, Fault> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::Object(members)) => Ok(Some(Self { members, violations: Vec::new() })),
+            Some(Value::Object(members)) => Ok(Some(Self { members, violations: Vec::new(), unnamed: 0 })),
             Some(_) => Err(wrong_type(name, "Structure")),
         }
     }

@@ -21,6 +21,21 @@ use zeroize::Zeroizing;
 const MAX_REQUEST: usize = 256 * 1024;
 const TARGET: &str = "TrentService.";
 
+/// Members of answers that name the material that worked, and where CloudTrail shows them.
+const MATERIALS: [(&str, &str); 3] = [
+    ("KeyMaterialId", "keyMaterialId"),
+    ("SourceKeyMaterialId", "sourceKeyMaterialId"),
+    ("DestinationKeyMaterialId", "destinationKeyMaterialId"),
+];
+
+/// Names a key in the event, once.
+fn touch(span: &mut AuditSpan, touched: &mut Vec<String>, arn: &str) {
+    if !touched.iter().any(|known| known == arn) {
+        touched.push(arn.to_owned());
+        span.resource("AWS::KMS::Key", arn.to_owned());
+    }
+}
+
 /// The KMS protocol over a key ring.
 pub struct KmsService {
     ring: Arc<KeyRing>,
@@ -58,9 +73,9 @@ impl KmsService {
         let Some(handler) = row.handler else {
             return Err(Fault::unsupported(format!("{} is not supported.", row.name)));
         };
-        let named = fields.key_shown();
-        if let Some(found) = named.and_then(|name| self.ring.locate(&caller, &name).ok()) {
-            span.resource("AWS::KMS::Key", found.arn.to_string());
+        let mut touched = Vec::new();
+        for found in fields.keys_shown().iter().filter_map(|name| self.ring.locate(&caller, name).ok()) {
+            touch(span, &mut touched, found.arn.as_str());
         }
         let recording = SpanRecording::new(span);
         let input = Input {
@@ -74,6 +89,19 @@ impl KmsService {
         let answered = handler(input, fields).await;
         recording.into_learnt().tell(span);
         let answer = answered?;
+        // The record of a change was made with the change; a ciphertext names its key itself.
+        if row.is_read_only() {
+            for member in ["SourceKeyId", "KeyId"] {
+                if let Some(arn) = answer[member].as_str().filter(|id| id.starts_with("arn:")) {
+                    touch(span, &mut touched, arn);
+                }
+            }
+            for (member, shown) in MATERIALS {
+                if let Some(id) = answer[member].as_str() {
+                    span.additional(shown, id);
+                }
+            }
+        }
         Ok((!answer.is_null()).then_some(answer))
     }
 }
