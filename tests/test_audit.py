@@ -248,3 +248,88 @@ def test_an_event_about_data_tells_of_its_transfer(server):
     urllib.request.urlopen(url).read()
     assert events(server, event="GetObject")[-1]["additionalEventData"]["AuthenticationMethod"] == "QueryString"
     server.stop()
+
+
+def looked_up(client, **search):
+    pages = client.get_paginator("lookup_events").paginate(**search)
+    return [event for page in pages for event in page["Events"]]
+
+
+def by(key, value):
+    return {"LookupAttributes": [{"AttributeKey": key, "AttributeValue": value}]}
+
+
+def test_events_are_looked_up_over_cloudtrail(server):
+    trail, kms, s3 = server.client(service="cloudtrail"), server.kms(), server.client()
+    before = time.time()
+    arn = kms.create_key(Description="looked up")["KeyMetadata"]["Arn"]
+    kms.create_alias(AliasName="alias/looked-up", TargetKeyId=arn)
+    s3.create_bucket(Bucket="looked-up")
+    s3.put_object(Bucket="looked-up", Key="data", Body=b"x")
+    server.kms("other").create_key(Description="of another account")
+    with pytest.raises(ClientError):
+        server.kms("alice").disable_key(KeyId=arn)
+
+    everything = looked_up(trail)
+    assert [event["EventName"] for event in everything[:4]] == ["DisableKey", "CreateBucket", "CreateAlias", "CreateKey"]
+    assert all(event["EventName"] not in ("PutObject", "LookupEvents") for event in everything)
+    assert "of another account" not in str(everything)
+    made = everything[3]
+    whole = json.loads(made["CloudTrailEvent"])
+    assert made["EventId"] == whole["eventID"] and whole["requestParameters"] == {"description": "looked up"}
+    assert made["Username"] == "root" and made["ReadOnly"] == "false" and made["EventSource"] == "kms.amazonaws.com"
+    assert made["AccessKeyId"] == ACCOUNTS["main"][1]
+    assert made["Resources"] == [{"ResourceType": "AWS::KMS::Key", "ResourceName": arn}]
+    assert abs(made["EventTime"].timestamp() - before) < 60
+
+    def names(**search):
+        return [event["EventName"] for event in looked_up(trail, **search)]
+
+    assert names(**by("EventId", made["EventId"])) == ["CreateKey"]
+    assert names(**by("EventName", "CreateBucket")) == ["CreateBucket"]
+    assert names(**by("Username", "alice")) == ["DisableKey"]
+    assert names(**by("AccessKeyId", ACCOUNTS["alice"][1])) == ["DisableKey"]
+    assert names(**by("ResourceName", "looked-up")) == ["CreateBucket"]
+    assert names(**by("ResourceName", arn)) == ["DisableKey", "CreateAlias", "CreateKey"]
+    assert names(**by("ResourceType", "AWS::S3::Bucket")) == ["CreateBucket"]
+    assert names(**by("EventSource", "s3.amazonaws.com")) == ["CreateBucket"]
+    assert set(names(**by("ReadOnly", "true"))) == {"LookupEvents"}
+    assert names(StartTime=before + 3600) == [] and names(EndTime=before - 3600) == []
+    assert trail.lookup_events(EventCategory="insight")["Events"] == []
+
+    # Pages stay where they are while new events come.
+    pages, token = [], None
+    while True:
+        page = trail.lookup_events(MaxResults=1, **by("EventSource", "kms.amazonaws.com"), **({"NextToken": token} if token else {}))
+        pages += [event["EventId"] for event in page["Events"]]
+        kms.list_keys()
+        if not (token := page.get("NextToken")):
+            break
+    assert len(pages) == len(set(pages)) and made["EventId"] in pages
+
+    out = json.loads(server.run("aws", "cloudtrail", "lookup-events", "--lookup-attributes", "AttributeKey=EventName,AttributeValue=CreateKey", "--max-items", "1"))
+    assert out["Events"][0]["EventId"] == made["EventId"]
+    server.stop()
+
+
+def test_lookups_that_are_refused(server):
+    trail = server.client(service="cloudtrail", parameter_validation=False)
+
+    def refused(client, code, operation="lookup_events", **request):
+        with pytest.raises(ClientError) as error:
+            getattr(client, operation)(**request)
+        assert error.value.response["Error"]["Code"] == code, error.value
+        return error.value.response["Error"]["Message"]
+
+    refused(trail, "InvalidMaxResultsException", MaxResults=51)
+    refused(trail, "InvalidTimeRangeException", StartTime=2_000_000_000, EndTime=1_000_000_000)
+    refused(trail, "InvalidLookupAttributesException", **by("Color", "red"))
+    refused(trail, "InvalidLookupAttributesException", LookupAttributes=by("EventName", "a")["LookupAttributes"] * 2)
+    refused(trail, "InvalidNextTokenException", NextToken="AAAA")
+    refused(trail, "InvalidEventCategoryException", EventCategory="data")
+    assert refused(trail, "UnsupportedOperationException", "describe_trails") == "DescribeTrails is not supported."
+    text = refused(server.client("alice", service="cloudtrail"), "AccessDeniedException")
+    arn = f"arn:aws:iam::{ACCOUNTS['main'][0]}:user/alice"
+    action = "cloudtrail:LookupEvents"
+    assert text == f"User: {arn} is not authorized to perform: {action} because no identity-based policy allows the {action} action"
+    server.stop()

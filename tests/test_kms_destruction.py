@@ -94,6 +94,12 @@ def test_what_is_destroyed_stays_destroyed(tmp_path, clock):
 
     server.start()
     kms, s3 = server.kms(), server.client()
+    expired = server.tresor("audit", "search", "--event", "DeleteExpiredKeyMaterial")
+    assert expired and all(event["eventType"] == "AwsServiceEvent" for event in expired)
+    (gone,) = server.tresor("audit", "search", "--event", "DeleteKey")
+    assert gone["userIdentity"] == {"accountId": arn.split(":")[4], "invokedBy": "AWS Internal"}
+    assert gone["eventType"] == "AwsServiceEvent" and gone["serviceEventDetails"] == {"keyId": key_id}
+    assert gone["resources"][0]["ARN"] == arn and "requestID" not in gone and gone["readOnly"] is False
     missing = f"Key '{arn}' does not exist"
     for name in ("small", "large"):
         refused("KMS.NotFoundException", s3.get_object, missing, Bucket="box", Key=name)
@@ -175,6 +181,8 @@ def test_keys_rotate_by_themselves(tmp_path, clock):
     server.start()
     kms = server.kms()
     types = {entry["RotationType"] for entry in kms.list_key_rotations(KeyId=arn)["Rotations"]}
+    rotated = [event["serviceEventDetails"]["keyId"] for event in server.tresor("audit", "search", "--event", "RotateKey")]
+    assert sorted(set(rotated)) == sorted(key.rsplit("/", 1)[1] for key in (arn, managed))
     assert types == {"AUTOMATIC"} and kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"old"
     server.stop()
 

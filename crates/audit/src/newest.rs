@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How much older than its neighbours an event of a trail can be: its time is taken before it waits for its place. Milliseconds.
+pub const ORDER_SLACK_MS: u64 = 15 * 60 * 1000;
 /// Bytes read at a time.
 const BLOCK: u64 = 64 * 1024;
 

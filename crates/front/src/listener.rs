@@ -304,6 +304,7 @@ impl Front {
     fn service(&self, head: &Head) -> &Arc<dyn Service> {
         let name = match head.text("x-amz-target") {
             Some(target) if target.starts_with("TrentService.") => Some("kms".to_owned()),
+            Some(target) if target.contains("CloudTrail_20131101.") => Some("cloudtrail".to_owned()),
             _ => Authenticator::scope_service(head),
         };
         let named = name.and_then(|name| self.services.iter().find(|service| service.signing_name() == name));

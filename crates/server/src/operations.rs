@@ -11,6 +11,7 @@ pub fn json() -> String {
         rows.push(shown);
     }
     rows.extend(tresor_kms_api::operations().iter().map(|row| json!(row)));
+    rows.extend(tresor_cloudtrail_api::operations().iter().map(|row| json!(row)));
     serde_json::to_string_pretty(&rows).unwrap_or_default()
 }
 
@@ -41,6 +42,17 @@ pub fn markdown() -> String {
     text.push_str(&format!(
         "\n## KMS\n\n{have} of the {} operations of the KMS API model answer; every other one answers UnsupportedOperationException by \
          its name.\n\n| operation | answers | IAM action |\n|---|---|---|\n",
+        rows.len()
+    ));
+    for row in rows {
+        let answers = if row.implemented { "yes" } else { "unsupported" };
+        text.push_str(&format!("| {} | {answers} | {} |\n", row.name, row.action));
+    }
+    let rows = tresor_cloudtrail_api::operations();
+    let have = rows.iter().filter(|row| row.implemented).count();
+    text.push_str(&format!(
+        "\n## CloudTrail\n\n{have} of the {} operations of the CloudTrail API model answers; every other one answers \
+         UnsupportedOperationException by its name.\n\n| operation | answers | IAM action |\n|---|---|---|\n",
         rows.len()
     ));
     for row in rows {

@@ -16,7 +16,8 @@ use std::{
     },
     time::Duration,
 };
-use tresor_audit::{AuditSink, Event, Head, Newest, Origin, Trail, TrailLimits, uuid};
+use tresor_audit::{AuditSink, Event, Head, Newest, ORDER_SLACK_MS, Origin, Trail, TrailLimits, uuid};
+use tresor_cloudtrail_api::History;
 use tresor_kms::{Call, KmsError, ServiceEvent, Witness};
 use tresor_model::{ChangeRecord, Clock, Entropy, EventId, KeyArn, Principal, Timestamp};
 use tresor_records::KeyRecords;
@@ -30,8 +31,6 @@ const MAX_REFUSED: usize = 1000;
 const MAX_UNWRITTEN: usize = 1_000_000;
 /// Refused rows that are tried again in one round.
 const MAX_RETRIES: usize = 10_000;
-/// How much older than its neighbours an event of the trail can be: its time is taken before it waits for its place. Milliseconds.
-pub const ORDER_SLACK_MS: u64 = 15 * 60 * 1000;
 
 /// The audit trail of a store.
 #[derive(Debug)]
@@ -324,6 +323,13 @@ impl AuditSink for Recorder {
         } else if row.is_some() || self.selects(event.data, event.read_only, bucket) {
             self.append(&event, row);
         }
+    }
+}
+
+impl History for Recorder {
+    fn newest(&self, below: Option<u64>) -> io::Result<Newest> {
+        self.trail.show()?;
+        Newest::of(self.trail.directory(), below)
     }
 }
 

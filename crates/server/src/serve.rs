@@ -20,6 +20,7 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 use tresor_audit::AuditSink;
+use tresor_cloudtrail_api::{CloudTrailService, History};
 use tresor_digest::Md5Pool;
 use tresor_front::{
     AuthSettings, Authenticator, DevCa, Figures, Front, FrontSettings, Health, Listener, TlsError, TrustedProxies,
@@ -167,6 +168,12 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
         services: vec![
             Arc::new(gateway),
             Arc::new(KmsService::new(Arc::clone(&parts.keys), Arc::new(ObjectDependents(parts.store.clone())))),
+            Arc::new(CloudTrailService::new(
+                Arc::clone(&parts.audit) as Arc<dyn History>,
+                Arc::clone(&parts.directory),
+                Arc::clone(&parts.clock),
+                config.region.clone(),
+            )),
         ],
         entropy: Arc::clone(&parts.entropy),
         documents: Semaphore::new(MAX_DOCUMENTS),
