@@ -18,7 +18,12 @@ ACCOUNTS = {
     "other": ("444455556666", "AKIATESTOTHER0000000", "secret-of-the-other-account-for-tests-00"),
     "alice": ("111122223333", "AKIATESTALICE0000000", "secret-of-the-user-alice-for-tests-00000"),
     "bob": ("111122223333", "AKIATESTBOB000000000", "secret-of-the-user-bob-for-tests-0000000"),
+    # Users without any policy, of the one account and of the other.
+    "carol": ("111122223333", "AKIATESTCAROL0000000", "secret-of-the-user-carol-for-tests-00000"),
+    "dave": ("444455556666", "AKIATESTDAVE00000000", "secret-of-the-user-dave-for-tests-000000"),
 }
+# What alice and bob may do: everything with S3, nothing with keys.
+S3_POLICY = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}
 KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNTS['main'][0]}:key/{KEY_ID}"
 CONFIG = f"""
 region = "{REGION}"
@@ -32,15 +37,25 @@ secret_access_key = "{ACCOUNTS['main'][2]}"
   name = "alice"
   access_key_id = "{ACCOUNTS['alice'][1]}"
   secret_access_key = "{ACCOUNTS['alice'][2]}"
+  policy = "s3-policy.json"
   [[account.user]]
   name = "bob"
   access_key_id = "{ACCOUNTS['bob'][1]}"
   secret_access_key = "{ACCOUNTS['bob'][2]}"
+  policy = "s3-policy.json"
+  [[account.user]]
+  name = "carol"
+  access_key_id = "{ACCOUNTS['carol'][1]}"
+  secret_access_key = "{ACCOUNTS['carol'][2]}"
 [[account]]
 id = "{ACCOUNTS['other'][0]}"
 name = "other"
 access_key_id = "{ACCOUNTS['other'][1]}"
 secret_access_key = "{ACCOUNTS['other'][2]}"
+  [[account.user]]
+  name = "dave"
+  access_key_id = "{ACCOUNTS['dave'][1]}"
+  secret_access_key = "{ACCOUNTS['dave'][2]}"
 [[kms.key]]
 id = "{KEY_ID}"
 account = "{ACCOUNTS['main'][0]}"
@@ -66,6 +81,7 @@ class Server:
         self.log = self.home / "server.log"
         self.config.write_text(CONFIG + extra_config)
         self.config.chmod(0o600)
+        (self.home / "s3-policy.json").write_text(json.dumps(S3_POLICY))
         self.dev, self.level, self.arguments = dev, log, list(arguments)
         self.environment = environment or {}
         self.process = None

@@ -23,6 +23,7 @@ def test_the_generated_list_of_operations_is_current():
 def test_the_documented_development_environment_starts(tmp_path):
     server = Server(tmp_path)
     server.config.write_text((ROOT / "config/dev.toml").read_text())
+    (server.home / "dev-alice.json").write_text((ROOT / "config/dev-alice.json").read_text())
     server.start().stop()
 
 

@@ -30,6 +30,17 @@ impl Protection {
     }
 }
 
+impl Protection {
+    /// As `s3:TlsVersion` counts.
+    pub(crate) fn version_number(&self) -> &'static str {
+        match self.version {
+            "TLSv1.3" => "1.3",
+            // rustls speaks no older version than this.
+            _ => "1.2",
+        }
+    }
+}
+
 /// What the request's head tells, kept while the request is served.
 pub(crate) struct DataFacts {
     host_id: String,

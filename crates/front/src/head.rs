@@ -16,6 +16,8 @@ pub struct Head {
     pub peer: SocketAddr,
     /// TLS, a trusted proxy's word for it, or a development server. The one function that decides is `TrustedProxies::secure`.
     pub secure: bool,
+    /// `1.2` or `1.3` where this server itself ends TLS; nothing behind a proxy, of whose connection it knows nothing.
+    pub tls_version: Option<&'static str>,
     /// The client's address, behind trusted proxies too.
     pub source_ip: IpAddr,
     /// SHA-256 of a body that was read before the signature was judged: what a service of documents signs.
@@ -77,6 +79,10 @@ impl Query {
     }
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|p| p.name.as_str())
+    }
+    /// Names and values, decoded.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|p| (p.name.as_str(), p.value.as_str()))
     }
     /// Names and values as a signature covers them.
     pub(crate) fn signed(&self) -> impl Iterator<Item = (&str, &str)> {

@@ -204,6 +204,7 @@ impl Front {
             host: host.trim_matches(['[', ']']).to_owned(),
             peer,
             secure: self.proxies.secure(tls.is_some(), peer.ip(), &parts.headers),
+            tls_version: tls.filter(|_| !self.proxies.trusts(peer.ip())).map(Protection::version_number),
             source_ip: self.proxies.source_ip(peer.ip(), &parts.headers),
             request_id: request_id.clone(),
             host_id: STANDARD.encode(&random[8..]),

@@ -27,7 +27,7 @@ impl TrustedProxies {
         Ok(Self { networks: texts.iter().map(read).collect::<Result<_, _>>()?, development })
     }
 
-    fn trusts(&self, peer: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(&peer))
     }
 

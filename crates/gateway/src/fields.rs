@@ -5,6 +5,7 @@ use crate::{
     addressing::Target,
     error::{S3Error, SSE_HEADER},
     post::Form,
+    said::Said,
 };
 use bytes::Bytes;
 use http::HeaderMap;
@@ -25,6 +26,7 @@ pub(crate) struct Fields {
     document_has_digest: bool,
     /// Query parameters of a presigned URL that were taken as headers, in lower case.
     taken: Vec<String>,
+    said: Said,
 }
 
 /// Headers that change what is stored, by prefix; untaken ones are refused.
@@ -57,8 +59,19 @@ impl Fields {
     ) -> Self {
         let (headers, query) = request;
         let presigned = auth.via == Via::Query;
-        let taken = Vec::new();
-        Self { target, headers, query, presigned, caller, body, form: None, document, document_has_digest, taken }
+        Self {
+            target,
+            headers,
+            query,
+            presigned,
+            caller,
+            body,
+            form: None,
+            document,
+            document_has_digest,
+            taken: Vec::new(),
+            said: Said::default(),
+        }
     }
     /// The same with a form, whose fields stand among the headers already.
     pub(crate) fn with_form(self, form: Form) -> Self {
@@ -72,9 +85,16 @@ impl Fields {
                 .map_err(|_| S3Error::invalid_argument("Header value is not valid UTF-8", name, None))
         };
         match self.headers.remove(name) {
-            Some(value) => text(value).map(Some),
+            Some(value) => {
+                self.said.took(name, &value);
+                text(value).map(Some)
+            }
             None if self.presigned && name.starts_with("x-amz-") => {
-                Ok(self.query.get_ignoring_case(name).map(str::to_owned))
+                let value = self.query.get_ignoring_case(name).map(str::to_owned);
+                if value.is_some() {
+                    self.taken.push(name.to_owned());
+                }
+                Ok(value)
             }
             None => Ok(None),
         }
@@ -108,7 +128,9 @@ impl Fields {
                     .map_err(|_| S3Error::invalid_argument("Header value is not valid UTF-8", &name, None))
             });
             let values = values.collect::<Result<Vec<String>, S3Error>>()?;
-            self.headers.remove(&name);
+            if let Some(value) = self.headers.remove(&name) {
+                self.said.took(&name, &value);
+            }
             taken.push((rest, values.join(",")));
         }
         if self.presigned {
@@ -190,6 +212,11 @@ impl Fields {
     /// The account that the client expects to own the bucket.
     pub(crate) fn expected_owner(&mut self) -> Result<Option<String>, S3Error> {
         self.take("x-amz-expected-bucket-owner")
+    }
+
+    /// What policies may ask about; nothing can be taken any more.
+    pub(crate) fn into_said(self) -> Said {
+        self.said.with(self.headers, self.query)
     }
 
     /// Refuses what was sent, would change what is stored, and was not taken.

@@ -14,11 +14,13 @@ mod headers;
 mod operation;
 mod ops;
 mod post;
+mod rules;
+mod said;
 mod serve;
 mod sse;
 mod table;
 mod xml;
 
 pub use derive::{Asked, Derived, Pairs, Required, Role, Signed, derive};
-pub use serve::{Gateway, GatewayParts, GatewaySettings};
+pub use serve::{Gateway, GatewaySettings};
 pub use table::{OperationRow, operations};

@@ -9,6 +9,8 @@ use crate::{
     fields::Fields,
     operation::{BodyKind, Operation},
     post::{self, Form},
+    rules::RulesCache,
+    said::Said,
     table,
 };
 use bytes::Bytes;
@@ -16,11 +18,11 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
 use std::sync::Arc;
 use tresor_audit::AuditSpan;
-use tresor_digest::Md5Pool;
 use tresor_front::{AuthError, AuthInfo, Authenticator, Body, Head, Request, Response, ResponseBody, Service};
 use tresor_identity::Directory;
 use tresor_kms::KeyRing;
 use tresor_model::{Caller, ChangeRecord, Clock, Entropy};
+use tresor_policy::{Bindings, CallerNames};
 use tresor_storage::Store;
 
 /// What an operator chooses about the S3 protocol.
@@ -32,18 +34,8 @@ pub struct GatewaySettings {
     pub virtual_host_domains: Vec<String>,
     /// New buckets block SSE-C, as AWS's do since April 2026.
     pub block_sse_c: bool,
-}
-
-/// What the S3 service works with.
-pub struct GatewayParts {
-    pub store: Arc<Store>,
-    pub keys: Arc<KeyRing>,
-    pub directory: Arc<Directory>,
-    /// For signatures that lie in a body.
-    pub authenticator: Arc<Authenticator>,
-    pub clock: Arc<dyn Clock>,
-    pub entropy: Arc<dyn Entropy>,
-    pub md5: Md5Pool,
+    /// New buckets have no public access block and objects belong to their writers, as on AWS before April 2023.
+    pub legacy_buckets: bool,
 }
 
 /// The S3 service.
@@ -54,15 +46,23 @@ pub struct Gateway {
     pub(crate) directory: Arc<Directory>,
     /// For signatures that lie in a body.
     pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) rules: RulesCache,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) md5: Md5Pool,
 }
 
 impl Gateway {
-    pub fn new(settings: GatewaySettings, parts: GatewayParts) -> Self {
-        let GatewayParts { store, keys, directory, authenticator, clock, entropy, md5 } = parts;
-        Self { settings, store, keys, directory, authenticator, clock, entropy, md5 }
+    pub fn new(
+        settings: GatewaySettings,
+        store: Arc<Store>,
+        keys: Arc<KeyRing>,
+        directory: Arc<Directory>,
+        authenticator: Arc<Authenticator>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let rules = RulesCache::default();
+        Self { settings, store, keys, directory, authenticator, rules, clock, entropy }
     }
 }
 
@@ -73,6 +73,14 @@ pub(crate) struct RequestContext<'a> {
     pub store: Store,
     pub caller: &'a Caller,
     pub auth: &'a AuthInfo,
+    /// The operation's name.
+    pub operation: &'static str,
+    /// What policies may ask about.
+    pub said: Said,
+    /// The policies that bind the caller.
+    pub bindings: Bindings,
+    pub names: CallerNames,
+    pub tls_version: Option<&'static str>,
     /// The `Host` header, with its port.
     pub host: &'a str,
     /// `https` or `http`, for the Location of a completed upload.
@@ -113,6 +121,7 @@ async fn serve<O: Operation>(
     let Arrived { head, caller, auth, payload } = request;
     let host = head.text("host").unwrap_or(&head.host).to_owned();
     let scheme = if head.secure { "https" } else { "http" };
+    let tls_version = head.tls_version;
     let mut headers = head.headers;
     let (mut form, none) = (None, (Bytes::new(), false));
     let (stream, document) = match (O::BODY, payload) {
@@ -139,8 +148,19 @@ async fn serve<O: Operation>(
     }
     let input = O::parse(&mut fields)?;
     fields.finish()?;
-    let store = gateway.store.recording(record);
-    let cx = RequestContext { gateway, store, caller: &caller, auth: &auth, host: &host, scheme };
+    let cx = RequestContext {
+        gateway,
+        store: gateway.store.recording(record),
+        caller: &caller,
+        auth: &auth,
+        operation: O::NAME,
+        said: fields.into_said(),
+        bindings: gateway.directory.bindings(&caller),
+        names: CallerNames::of(&caller),
+        tls_version,
+        host: &host,
+        scheme,
+    };
     let permit = authorize(&cx, O::access(&input), input).await?;
     O::run(&cx, permit).await.map(O::respond)
 }

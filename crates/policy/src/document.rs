@@ -68,6 +68,7 @@ pub struct Policy {
     statements: Vec<Statement>,
     asks_context: bool,
     public: bool,
+    asks_object_tags: bool,
 }
 
 /// What a kind of document must have and must not.
@@ -107,13 +108,19 @@ impl Policy {
         let statements = statements.collect::<Result<Vec<_>, _>>()?;
         let conditions = statements.iter().any(|statement| !statement.conditions.is_empty());
         let asks_context = conditions || (variables && text.contains("${"));
+        let asks_object_tags = asks_context && text.to_ascii_lowercase().contains("s3:existingobjecttag/");
         let public = statements.iter().any(|statement| statement.allow && public::is_public(statement));
-        Ok(Self { text: text.to_owned(), statements, asks_context, public })
+        Ok(Self { text: text.to_owned(), statements, asks_context, asks_object_tags, public })
     }
 
     /// Whether any answer of this document depends on condition keys: where it does not, nobody needs to gather them.
     pub fn asks_context(&self) -> bool {
         self.asks_context
+    }
+
+    /// Whether it may depend on the tags of the object that is asked for: where it does not, nobody needs to read them.
+    pub fn asks_object_tags(&self) -> bool {
+        self.asks_object_tags
     }
 
     /// As it was written.

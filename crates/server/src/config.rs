@@ -86,11 +86,27 @@ impl Default for Server {
 pub struct S3 {
     pub virtual_host_domains: Vec<String>,
     pub block_sse_c: bool,
+    pub new_buckets: NewBuckets,
+}
+
+/// What a new bucket has when its creator says nothing.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum NewBuckets {
+    /// Public access is blocked and access control lists are disabled.
+    #[default]
+    Private,
+    /// Neither, as on AWS before April 2023.
+    Legacy,
 }
 
 impl Default for S3 {
     fn default() -> Self {
-        Self { virtual_host_domains: vec!["s3.localhost".into(), "localhost".into()], block_sse_c: false }
+        Self {
+            virtual_host_domains: vec!["s3.localhost".into(), "localhost".into()],
+            block_sse_c: false,
+            new_buckets: NewBuckets::default(),
+        }
     }
 }
 
@@ -167,7 +183,7 @@ pub struct User {
     pub name: String,
     pub access_key_id: String,
     pub secret_access_key: String,
-    /// Identity policy, relative to the configuration: what the user may do with KMS keys. S3 requests do not ask it yet.
+    /// Identity policy, relative to the configuration: what the user may do; without one, nothing.
     pub policy: Option<PathBuf>,
 }
 
@@ -219,7 +235,7 @@ pub struct KmsKey {
 }
 
 /// Settings that a variable may give: section and name. A list is written as TOML: `["10.0.0.0/8"]`.
-const VARIABLES: [(&str, &str); 22] = [
+const VARIABLES: [(&str, &str); 23] = [
     ("", "region"),
     ("", "data_dir"),
     ("server", "listen"),
@@ -232,6 +248,7 @@ const VARIABLES: [(&str, &str); 22] = [
     ("server", "drain_seconds"),
     ("s3", "virtual_host_domains"),
     ("s3", "block_sse_c"),
+    ("s3", "new_buckets"),
     ("auth", "sigv2"),
     ("root_key", "provider"),
     ("root_key", "path"),

@@ -236,6 +236,9 @@ pub(crate) struct UploadRecord {
     /// Who will own the object, if not the account that began the upload.
     #[n(12)]
     pub object_owner: Option<AccountId>,
+    /// What the upload was created with that policies ask about and that stands nowhere else, by header name.
+    #[n(13)]
+    pub said: Option<Vec<(String, String)>>,
 }
 
 /// A multipart upload in progress.
@@ -250,6 +253,10 @@ pub struct Upload {
     pub envelope: Envelope,
     pub meta: ObjectMeta,
     pub etag: ETagRule,
+    pub tags: TagSet,
+    /// What the upload was created with that policies ask about and that stands nowhere else, by header name. `None` for an upload
+    /// that was begun before this was kept.
+    pub said: Option<Vec<(String, String)>>,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
     pub(crate) record: UploadRecord,
     pub(crate) raw: Bytes,

@@ -37,6 +37,8 @@ pub struct NewUpload {
     pub acl: Option<Acl>,
     /// Who will own the object, if not `owner`.
     pub object_owner: Option<AccountId>,
+    /// What policies may ask about parts and that stands nowhere else, by header name.
+    pub said: Vec<(String, String)>,
 }
 
 /// Part rows read at a time.
@@ -59,6 +61,7 @@ impl Store {
             completing: None,
             acl: new.acl,
             object_owner: new.object_owner,
+            said: Some(new.said),
         };
         let row = rows::upload(&new.key, &new.id);
         let raw = seal_record(&shared.keys.records, partition(bucket.id), &row, &record);
@@ -388,6 +391,8 @@ fn to_upload(key: ObjectKey, id: UploadId, record: UploadRecord, raw: Bytes) -> 
         meta: record.meta.clone(),
         etag: record.etag,
         checksum: record.checksum,
+        tags: record.tags.clone(),
+        said: record.said.clone(),
         record,
         raw,
     }

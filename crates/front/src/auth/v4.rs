@@ -301,6 +301,7 @@ pub(super) mod tests {
             host: "examplebucket.s3.amazonaws.com".into(),
             headers,
             peer: "127.0.0.1:1".parse().unwrap(),
+            tls_version: None,
             secure: false,
             source_ip: "127.0.0.1".parse().unwrap(),
             request_id: String::new(),

@@ -3,6 +3,7 @@
 use super::requested::{Canned, RequestedAcl};
 use crate::{
     error::S3Error,
+    ops::{ownership_controls::Ownership, public_access_block::PublicAccessBlock},
     serve::{Gateway, RequestContext},
 };
 use http::StatusCode;
@@ -22,22 +23,15 @@ pub(crate) struct AclRules {
     pub ignore_public: bool,
 }
 
-/// Who owns an object that another account writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "every bucket has the first until ownership controls can be set")]
-pub(crate) enum Ownership {
-    /// The bucket's owner; lists are disabled.
-    BucketOwnerEnforced,
-    /// The bucket's owner, if the writer asks for `bucket-owner-full-control`.
-    BucketOwnerPreferred,
-    /// The writer.
-    ObjectWriter,
-}
-
 impl AclRules {
-    /// The rules in force. Object ownership and public access blocks cannot be changed yet: every bucket has AWS's defaults.
-    pub(crate) async fn of(_gateway: &Gateway, _bucket: &Bucket) -> Result<Self, S3Error> {
-        Ok(Self { ownership: Ownership::BucketOwnerEnforced, block_public: true, ignore_public: true })
+    /// The rules in force.
+    pub(crate) async fn of(gateway: &Gateway, bucket: &Bucket) -> Result<Self, S3Error> {
+        let rules = gateway.rules(bucket).await?;
+        Ok(Self::new(rules.ownership.in_force(), rules.public_access.in_force()))
+    }
+
+    pub(crate) fn new(ownership: Ownership, block: PublicAccessBlock) -> Self {
+        Self { ownership, block_public: block.block_public_acls, ignore_public: block.ignore_public_acls }
     }
 
     pub(crate) fn disabled(self) -> bool {
@@ -100,13 +94,8 @@ pub(crate) fn not_supported() -> S3Error {
 
 /// The list of a bucket.
 pub(crate) async fn of_bucket(gateway: &Gateway, bucket: &Bucket) -> Result<Acl, S3Error> {
-    match gateway.store.get_document(bucket, DOCUMENT).await? {
-        None => Ok(Acl::private(&bucket.owner)),
-        Some(bytes) => minicbor::decode(&bytes).map_err(|error| {
-            tracing::error!(%error, bucket = %bucket.name, "a bucket's access control list cannot be read");
-            S3Error::internal()
-        }),
-    }
+    let rules = gateway.rules(bucket).await?;
+    Ok(rules.acl.clone().unwrap_or_else(|| Acl::private(&bucket.owner)))
 }
 
 /// As a bucket's document holds it.

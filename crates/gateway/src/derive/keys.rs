@@ -111,8 +111,9 @@ impl Asked<'_> {
     /// The keys of a write of an object.
     fn write_keys(&self, context: &mut Context) {
         self.encryption_keys(context);
-        // A part that is encrypted with a customer's key says so itself.
-        self.copy(context, "s3:x-amz-server-side-encryption-customer-algorithm", self.said(SSE_CUSTOMER));
+        // A part that is encrypted with a customer's key says so itself; completing the upload need not.
+        let customer = self.said(SSE_CUSTOMER).or_else(|| self.written(SSE_CUSTOMER));
+        self.copy(context, "s3:x-amz-server-side-encryption-customer-algorithm", customer);
         self.acl_keys(context);
         self.lock_keys(context);
         for name in ["x-amz-storage-class", "x-amz-website-redirect-location"] {
@@ -134,7 +135,8 @@ impl Asked<'_> {
             }
             (None, None) => Vec::new(),
         };
-        self.tag_keys(context, &tags);
+        let tags = if tags.is_empty() { self.document_tags.unwrap_or_default() } else { &tags };
+        self.tag_keys(context, tags);
     }
 
     fn encryption_keys(&self, context: &mut Context) {
@@ -146,19 +148,24 @@ impl Asked<'_> {
 
     /// The ARN of the KMS key that a write will use; the algorithm may come from the bucket's default, unlike its condition key.
     fn effective_key(&self) -> Option<String> {
-        let is_kms = |algorithm: &str| matches!(algorithm, "aws:kms" | "aws:kms:dsse");
         if self.is_of_upload() {
             return self.written(SSE_KEY).map(|name| self.key_named(name));
         }
-        let named = match (self.said(SSE), self.said(SSE_CUSTOMER)) {
-            (Some(algorithm), _) if is_kms(algorithm) => self.said(SSE_KEY).filter(|name| !name.is_empty()),
-            (None, None) => match self.default_encryption {
-                Some((algorithm, key)) if is_kms(algorithm) => key,
-                _ => return None,
-            },
-            _ => return None,
-        };
+        let named = self.named_key()?;
         self.key_arn.map(str::to_owned).or_else(|| named.map(|name| self.key_named(name)))
+    }
+
+    /// The KMS key of a write as it was named, by the request or by the bucket; `Some(None)` is `aws/s3`, `None` no KMS key at all.
+    pub(crate) fn named_key(&self) -> Option<Option<&str>> {
+        let is_kms = |algorithm: &str| matches!(algorithm, "aws:kms" | "aws:kms:dsse");
+        match (self.said(SSE), self.said(SSE_CUSTOMER)) {
+            (Some(algorithm), _) if is_kms(algorithm) => Some(self.said(SSE_KEY).filter(|name| !name.is_empty())),
+            (None, None) => match self.default_encryption {
+                Some((algorithm, key)) if is_kms(algorithm) => Some(key),
+                Some(_) | None => None,
+            },
+            (Some(_), _) | (None, Some(_)) => None,
+        }
     }
 
     /// A key's ARN by its name. An alias that nobody has resolved stays what it is.

@@ -52,7 +52,7 @@ pub struct Asked<'a> {
     pub existing_tags: Pairs<'a>,
     /// Tags of a copy's source.
     pub source_tags: Pairs<'a>,
-    /// Tags in the request's document: PutObjectTagging.
+    /// Tags in a document: of PutObjectTagging, or of a form's `tagging` field that was read already.
     pub document_tags: Option<Pairs<'a>>,
     /// `LocationConstraint` of CreateBucket.
     pub location: Option<&'a str>,
@@ -173,7 +173,7 @@ fn object_arn(bucket: Option<&str>, key: Option<&str>) -> String {
 
 impl Asked<'_> {
     /// What counts as a header: the header, or the signed query parameter of a presigned request; for a form, its field.
-    fn said(&self, name: &str) -> Option<&str> {
+    pub(crate) fn said(&self, name: &str) -> Option<&str> {
         let find = |pairs: Pairs<'_>| -> Option<usize> { pairs.iter().position(|(n, _)| n.eq_ignore_ascii_case(name)) };
         if let Some(form) = self.form {
             return find(form).map(|at| form[at].1.as_str());
@@ -226,6 +226,7 @@ impl Asked<'_> {
         Facts {
             versioned: self.query("versionId").is_some(),
             tagged: self.said("x-amz-tagging").is_some()
+                || (self.operation == "PostObject" && self.document_tags.is_some())
                 || self.form.is_some_and(|form| form.iter().any(|(n, _)| n == "tagging")),
             acl: self.said("x-amz-acl").is_some()
                 || self.form.is_some_and(|form| form.iter().any(|(n, _)| n == "acl"))

@@ -100,7 +100,7 @@ impl Operation for PutBucketAcl {
         let list = requested.for_bucket(&cx.gateway.directory, &bucket.owner)?;
         match rules.admit(Some(list), &bucket.owner)? {
             None => Ok(()),
-            Some(list) => Ok(cx.store.put_document(&bucket, DOCUMENT, acl::to_bytes(&list)).await?),
+            Some(list) => cx.put_document(&bucket, DOCUMENT, acl::to_bytes(&list)).await,
         }
     }
     fn respond((): ()) -> Response {

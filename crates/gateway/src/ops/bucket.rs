@@ -1,12 +1,16 @@
 //! CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation.
 
 use crate::{
-    acl::RequestedAcl,
+    acl::{self, AclRules, RequestedAcl},
     authorize::{Access, Permit, Resource},
     error::S3Error,
     fields::Fields,
     headers,
     operation::{BodyKind, Operation},
+    ops::{
+        ownership_controls::{self, Ownership},
+        public_access_block,
+    },
     serve::RequestContext,
     sse::configuration::{DOCUMENT, Encryption},
     table,
@@ -46,6 +50,7 @@ pub(crate) struct Create {
     bucket: BucketName,
     location: Option<String>,
     acl: RequestedAcl,
+    ownership: Option<Ownership>,
 }
 
 fn illegal_location(message: String) -> S3Error {
@@ -60,10 +65,16 @@ impl Operation for CreateBucket {
 
     fn parse(fields: &mut Fields) -> Result<Create, S3Error> {
         let acl = RequestedAcl::take(fields)?;
-        match fields.take("x-amz-object-ownership")?.as_deref() {
-            None | Some("BucketOwnerEnforced") => {}
-            Some(_) => return Err(S3Error::header_not_implemented("x-amz-object-ownership")),
-        }
+        let ownership = match fields.take("x-amz-object-ownership")? {
+            None => None,
+            Some(name) => Some(Ownership::named(&name).ok_or_else(|| {
+                S3Error::invalid_argument(
+                    "Invalid x-amz-object-ownership header",
+                    "x-amz-object-ownership",
+                    Some(&name),
+                )
+            })?),
+        };
         if fields.take("x-amz-bucket-object-lock-enabled")?.is_some_and(|value| !value.eq_ignore_ascii_case("false")) {
             return Err(S3Error::header_not_implemented("x-amz-bucket-object-lock-enabled"));
         }
@@ -75,17 +86,25 @@ impl Operation for CreateBucket {
                 root.optional_text_of("LocationConstraint")?.filter(|location| !location.is_empty()).map(str::to_owned)
             }
         };
-        Ok(Create { bucket: fields.bucket()?, location, acl })
+        Ok(Create { bucket: fields.bucket()?, location, acl, ownership })
     }
 
     fn access(input: &Create) -> Access {
         let bucket = Resource::NewBucket(input.bucket.clone());
         let access = Access::one(table::action(Self::NAME), bucket.clone(), None);
-        if input.acl.is_specified() { access.and("s3:PutBucketAcl", bucket, None) } else { access }
+        let access = match input.acl.is_specified() {
+            true => access.and("s3:PutBucketAcl", bucket.clone(), None),
+            false => access,
+        };
+        let access = match input.ownership {
+            Some(_) => access.and("s3:PutBucketOwnershipControls", bucket, None),
+            None => access,
+        };
+        access.with_location(input.location.as_deref())
     }
 
     async fn run(cx: &RequestContext<'_>, permit: Permit<Create>) -> Result<BucketName, S3Error> {
-        let Create { bucket, location, acl } = permit.into_input();
+        let Create { bucket, location, acl, ownership } = permit.into_input();
         let settings = &cx.gateway.settings;
         if let Some(location) = location {
             let named = if location == "EU" { "eu-west-1" } else { &location };
@@ -96,15 +115,35 @@ impl Operation for CreateBucket {
             }
         }
         let owner = super::writing::account(cx)?;
-        if acl.is_specified() && !acl.for_bucket(&cx.gateway.directory, &owner)?.is_private_to(&owner) {
+        let (ownership, block) = match (ownership, settings.legacy_buckets) {
+            (Some(ownership), legacy) => (ownership_controls::Stored::Set(ownership), legacy),
+            (None, true) => (ownership_controls::Stored::Removed, true),
+            (None, false) => (ownership_controls::Stored::default(), false),
+        };
+        let block = if block { public_access_block::Stored::Removed } else { public_access_block::Stored::default() };
+        let rules = AclRules::new(ownership.in_force(), block.in_force());
+        let list = acl.for_bucket(&cx.gateway.directory, &owner)?;
+        if rules.disabled() && acl.is_specified() && !list.is_private_to(&owner) {
             return Err(S3Error::new(
                 StatusCode::BAD_REQUEST,
                 "InvalidBucketAclWithObjectOwnership",
                 "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
             ));
         }
-        let documents =
-            if settings.block_sse_c { vec![(DOCUMENT, Encryption::initial(true).to_bytes())] } else { Vec::new() };
+        let mut documents = Vec::new();
+        if let Some(list) = rules.admit(acl.is_specified().then_some(list), &owner)? {
+            documents.push((acl::DOCUMENT, acl::to_bytes(&list)));
+        }
+        if settings.block_sse_c {
+            documents.push((DOCUMENT, Encryption::initial(true).to_bytes()));
+        }
+        // What a bucket has by default needs no document.
+        if ownership != ownership_controls::Stored::default() {
+            documents.push((ownership_controls::DOCUMENT, ownership.to_bytes()));
+        }
+        if block != public_access_block::Stored::default() {
+            documents.push((public_access_block::DOCUMENT, block.to_bytes()));
+        }
         match cx.store.create_bucket(&bucket, &owner, &settings.region, documents).await {
             // S3's first region answers 200 to an owner who makes a bucket again.
             Err(StoreError::BucketExists { owner: existing }) if existing == owner && settings.region == CLASSIC => {

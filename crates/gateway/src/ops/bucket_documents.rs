@@ -61,16 +61,6 @@ fn no_configurations(root: &'static str) -> Result<XmlWriter, S3Error> {
 }
 
 bucket_document!(GetBucketVersioning, |_cx, _bucket| empty("VersioningConfiguration"));
-bucket_document!(GetBucketPolicy, |_cx, bucket| missing(
-    "NoSuchBucketPolicy",
-    "The bucket policy does not exist",
-    &bucket
-));
-bucket_document!(GetBucketPolicyStatus, |_cx, bucket| missing(
-    "NoSuchBucketPolicy",
-    "The bucket policy does not exist",
-    &bucket
-));
 bucket_document!(GetBucketTagging, |_cx, bucket| missing("NoSuchTagSet", "The TagSet does not exist", &bucket));
 bucket_document!(GetBucketLifecycleConfiguration, |_cx, bucket| missing(
     "NoSuchLifecycleConfiguration",
@@ -105,18 +95,6 @@ bucket_document!(GetObjectLockConfiguration, |_cx, bucket| missing(
     "Object Lock configuration does not exist for this bucket",
     &bucket
 ));
-bucket_document!(GetPublicAccessBlock, |_cx, _bucket| {
-    let mut xml = XmlWriter::document("PublicAccessBlockConfiguration");
-    for name in ["BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"] {
-        xml.text(name, "true");
-    }
-    Ok(xml)
-});
-bucket_document!(GetBucketOwnershipControls, |_cx, _bucket| {
-    let mut xml = XmlWriter::document("OwnershipControls");
-    xml.within("Rule", |xml| xml.text("ObjectOwnership", "BucketOwnerEnforced"));
-    Ok(xml)
-});
 bucket_document!(ListBucketAnalyticsConfigurations, |_cx, _bucket| no_configurations(
     "ListBucketAnalyticsConfigurationResult"
 ));

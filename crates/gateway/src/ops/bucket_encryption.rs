@@ -56,7 +56,7 @@ impl Operation for PutBucketEncryption {
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<Self::Input>) -> Result<(), S3Error> {
         let ((_, encryption), bucket, _) = permit.into_parts()?;
-        Ok(cx.store.put_document(&bucket, DOCUMENT, encryption.to_bytes()).await?)
+        cx.put_document(&bucket, DOCUMENT, encryption.to_bytes()).await
     }
     fn respond((): ()) -> Response {
         Response::new(ResponseBody::Empty)
@@ -77,7 +77,7 @@ impl Operation for DeleteBucketEncryption {
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<Named>) -> Result<(), S3Error> {
         let (_, bucket, _) = permit.into_parts()?;
-        Ok(cx.store.delete_document(&bucket, DOCUMENT).await?)
+        cx.delete_document(&bucket, DOCUMENT).await
     }
     fn respond((): ()) -> Response {
         let mut response = Response::new(ResponseBody::Empty);

@@ -124,7 +124,7 @@ impl Operation for CompleteMultipartUpload {
     }
 
     fn access(input: &Input) -> Access {
-        input.named.access(table::action(Self::NAME))
+        input.named.access_to_parts(table::action(Self::NAME))
     }
 
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {

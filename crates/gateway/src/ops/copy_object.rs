@@ -41,6 +41,7 @@ pub(crate) struct Input {
     source: Source,
     metadata: Directive,
     tagging: Directive,
+    tagged: bool,
     write: NewWrite,
     checksum: Option<ChecksumAlgorithm>,
 }
@@ -105,6 +106,7 @@ impl Operation for CopyObject {
             source: Source::take(fields)?,
             metadata,
             tagging,
+            tagged: tags.is_some(),
             checksum: fields.take_parsed(
                 "x-amz-checksum-algorithm",
                 "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
@@ -127,6 +129,10 @@ impl Operation for CopyObject {
             input.source.resource(),
             input.source.expected_owner.clone(),
         );
+        let access = match input.tagged {
+            true => access.and("s3:PutObjectTagging", target.clone(), None),
+            false => access,
+        };
         if input.write.acl.is_specified() { access.and("s3:PutObjectAcl", target, None) } else { access }
     }
 
@@ -154,6 +160,14 @@ impl Operation for CopyObject {
             // The storage class and the redirect location are the request's own, never the source's.
             let ObjectMeta { storage_class, website_redirect, .. } = write.meta;
             write.meta = ObjectMeta { storage_class, website_redirect, ..version.meta.clone() };
+        }
+        if tagging == Directive::Copy && !version.tags.is_empty() {
+            let action = match source.version {
+                Some(_) => "s3:GetObjectVersionTagging",
+                None => "s3:GetObjectTagging",
+            };
+            let named = source.version.map(|version| version.to_string());
+            cx.permit("GetObjectTagging", action, &source_bucket, Some(&source.key), named.as_deref()).await?;
         }
         if tagging == Directive::Copy {
             write.tags = version.tags.clone();

@@ -3,7 +3,7 @@
 use super::writing::{account, place};
 use crate::{
     acl::{AclRules, RequestedAcl},
-    authorize::{Access, Permit, Resource},
+    authorize::{self, Access, Permit, Resource},
     error::S3Error,
     fields::Fields,
     headers,
@@ -111,6 +111,8 @@ impl Operation for CreateMultipartUpload {
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
         let gateway = cx.gateway;
+        // An upload needs somebody who began it: S3 refuses anonymous ones whatever a policy allows.
+        let initiator = account(cx)?;
         let (object_owner, acl) = AclRules::of(gateway, &bucket).await?.of_new_object(cx, &bucket, &input.acl)?;
         let source = resolve::resolve(cx, &bucket, input.sse).await?;
         let etag = resolve::etag_rule(&source);
@@ -127,7 +129,7 @@ impl Operation for CreateMultipartUpload {
             key: input.key.clone(),
             id,
             write,
-            owner: account(cx)?,
+            owner: initiator,
             meta: input.meta,
             tags: input.tags.unwrap_or_default(),
             envelope: issued.envelope,
@@ -137,6 +139,7 @@ impl Operation for CreateMultipartUpload {
             checksum: input.checksum,
             acl,
             object_owner: Some(object_owner),
+            said: authorize::said_of_upload(cx),
         };
         cx.store.create_upload(&bucket, upload).await?;
         Ok(Output { bucket: input.bucket, key: input.key, upload: id, sse, checksum: input.checksum })

@@ -7,7 +7,6 @@ use crate::{
     fields::{Fields, parse_version_id},
     operation::{BodyKind, Operation},
     serve::RequestContext,
-    table,
     xml::{Element, XmlWriter},
 };
 use futures_util::{StreamExt, stream};
@@ -84,7 +83,7 @@ impl Operation for DeleteObjects {
     }
 
     fn access(input: &Input) -> Access {
-        input.named.access(table::action(Self::NAME))
+        Access::item_by_item(input.named.bucket.clone(), input.named.expected_owner.clone())
     }
 
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
@@ -122,6 +121,8 @@ impl Operation for DeleteObjects {
 
 async fn delete(cx: &RequestContext<'_>, bucket: &Bucket, object: &Object) -> Result<Option<VersionId>, S3Error> {
     let version = object.version.as_deref().map(parse_version_id).transpose()?;
+    let action = if version.is_some() { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" };
+    cx.permit("DeleteObject", action, bucket, Some(&object.key), object.version.as_deref()).await?;
     let deleted = cx.store.delete_object(bucket, &object.key, version.as_ref(), object.if_match.clone()).await;
     match deleted {
         Ok(deleted) => Ok(deleted.version_id),

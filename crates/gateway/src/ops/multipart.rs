@@ -4,7 +4,7 @@ use super::{reading, writing::place};
 use crate::{
     authorize::{Access, Permit, Resource},
     body::{Checksums, DEFAULT_CHECKSUM},
-    error::S3Error,
+    error::{S3Error, SSE_HEADER},
     fields::Fields,
     operation::{BodyKind, Operation},
     serve::RequestContext,
@@ -12,6 +12,7 @@ use crate::{
     table,
 };
 use http::StatusCode;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tresor_envelope::{Binding, ContentKey, CustomerKey, SseMode};
 use tresor_front::{Response, ResponseBody};
 use tresor_kms::KmsError;
@@ -42,6 +43,10 @@ impl Named {
     }
     pub(crate) fn access(&self, action: &'static str) -> Access {
         Access::one(action, Resource::Object(self.bucket.clone(), self.key.clone()), self.expected_owner.clone())
+    }
+    /// As `access`, for what is done to parts.
+    pub(crate) fn access_to_parts(&self, action: &'static str) -> Access {
+        self.access(action).of_upload(&self.upload)
     }
     pub(crate) fn id(&self) -> Result<UploadId, S3Error> {
         self.upload.parse().map_err(|_| S3Error::no_such_upload(&self.upload))
@@ -92,6 +97,42 @@ pub(crate) async fn recover(
             other => other.into(),
         },
     )
+}
+
+/// What an upload was created with, under the names of the headers: what policies ask of its parts.
+pub(crate) fn said(upload: &Upload) -> Vec<(String, String)> {
+    let header = &upload.envelope.header;
+    let mut said = upload.said.clone().unwrap_or_else(|| {
+        // Begun before this was kept: what it is encrypted with stands for what was asked for.
+        let algorithm = match header.mode {
+            SseMode::S3 => Some("AES256"),
+            SseMode::Kms | SseMode::KmsBucketKey => Some("aws:kms"),
+            SseMode::Dsse => Some("aws:kms:dsse"),
+            SseMode::Customer => None,
+        };
+        algorithm.map(|algorithm| (SSE_HEADER.to_owned(), algorithm.to_owned())).into_iter().collect()
+    });
+    let mut add = |name: &str, value: String| said.push((name.to_owned(), value));
+    if header.mode == SseMode::Customer {
+        // Completing it names no key again.
+        add("x-amz-server-side-encryption-customer-algorithm", "AES256".to_owned());
+    }
+    if matches!(header.mode, SseMode::Kms | SseMode::KmsBucketKey | SseMode::Dsse) {
+        add("x-amz-server-side-encryption-aws-kms-key-id", header.key_arn.clone());
+    }
+    if let Some(class) = &upload.meta.storage_class {
+        add("x-amz-storage-class", class.clone());
+    }
+    if let Some(location) = &upload.meta.website_redirect {
+        add("x-amz-website-redirect-location", location.clone());
+    }
+    if !upload.tags.is_empty() {
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let tags: Vec<String> =
+            upload.tags.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
+        add("x-amz-tagging", tags.join("&"));
+    }
+    said
 }
 
 /// The checksum that every part of an upload keeps: the one the upload was created with, or S3's default.

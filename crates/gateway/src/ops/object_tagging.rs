@@ -104,8 +104,8 @@ impl Operation for PutObjectTagging {
         let tags = from_xml(fields.document())?;
         Ok((Named::parse(fields)?, tags))
     }
-    fn access((named, _): &Self::Input) -> Access {
-        named.access("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
+    fn access((named, tags): &Self::Input) -> Access {
+        named.access("s3:PutObjectTagging", "s3:PutObjectVersionTagging").with_tags(tags)
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<Self::Input>) -> Result<VersionId, S3Error> {
         let ((named, tags), bucket, _) = permit.into_parts()?;

@@ -112,17 +112,20 @@ impl Operation for PostObject {
         if input.write.acl.is_specified() {
             access = access.and("s3:PutObjectAcl", resource.clone(), None);
         }
-        if input.tagged { access.and("s3:PutObjectTagging", resource, None) } else { access }
+        match input.tagged {
+            true => access.and("s3:PutObjectTagging", resource, None).with_tags(&input.write.tags),
+            false => access,
+        }
     }
 
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
         let (Input { write, expected, keep, file, length, reply, .. }, bucket, _) = permit.into_parts()?;
         let location = location(cx, &bucket.name, &write.key);
-        let written = writing::store(cx, &bucket, write, |md5| {
+        let upload = |md5| {
             let (upload, later) = Upload::new(file, expected, md5, Some(keep), *length.end());
             (upload.at_least(*length.start()), later)
-        })
-        .await?;
+        };
+        let written = writing::store(cx, &bucket, write, upload).await?;
         Ok(Output { bucket: bucket.name, location, written, reply })
     }
 

@@ -28,8 +28,15 @@ pub(crate) async fn find(
             Err(S3Error::method_not_allowed("GET", "DeleteMarker").header("x-amz-delete-marker", "true"))
         }
         (Some(found), _) => Ok(found),
-        (None, None) => Err(S3Error::no_such_key(key)),
-        (None, Some(version)) => Err(S3Error::no_such_version(key, &version.to_string())),
+        // That nothing is there is for those to know who may list: S3 API reference, GetObject and HeadObject.
+        (None, None) => {
+            cx.permit(cx.operation, "s3:ListBucket", bucket, None, None).await?;
+            Err(S3Error::no_such_key(key))
+        }
+        (None, Some(version)) => {
+            cx.permit(cx.operation, "s3:ListBucketVersions", bucket, None, None).await?;
+            Err(S3Error::no_such_version(key, &version.to_string()))
+        }
     }
 }
 

@@ -18,7 +18,6 @@ use crate::{
     },
     table,
 };
-use tresor_digest::Md5Pool;
 use tresor_envelope::{CustomerKey, PartParams, PlainSource, seal};
 use tresor_front::{Body, Response, ResponseBody};
 use tresor_model::ChecksumType;
@@ -48,11 +47,11 @@ pub(crate) async fn store<S: PlainSource + 'static>(
     upload: &Upload,
     number: u16,
     customer: Option<CustomerKey>,
-    body: impl FnOnce(Option<&Md5Pool>) -> (S, DigestsLater),
+    body: impl FnOnce(bool) -> (S, DigestsLater),
 ) -> Result<Output, S3Error> {
     let sse = SseReply::new(&upload.envelope, customer.as_ref());
     let key = multipart::recover(cx, bucket, upload, customer).await?;
-    let (plain, later) = body((upload.etag == ETagRule::Md5).then_some(&cx.gateway.md5));
+    let (plain, later) = body(upload.etag == ETagRule::Md5);
     let params = PartParams::fresh(number, &*cx.gateway.entropy);
     let sealed = seal(key, &upload.envelope.header, params, Box::new(plain));
     let part = cx.store.put_part(bucket, upload, sealed, number).await.map_err(|error| match error {
@@ -84,7 +83,7 @@ impl Operation for UploadPart {
     }
 
     fn access(input: &Input) -> Access {
-        input.named.access(table::action(Self::NAME))
+        input.named.access_to_parts(table::action(Self::NAME))
     }
 
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
@@ -101,10 +100,8 @@ impl Operation for UploadPart {
             )));
         }
         let shown = expected.algorithm();
-        let mut output = store(cx, &bucket, &upload, number, customer, |md5| {
-            UploadBody::new(body, expected, md5, Some(keep), MAX_PUT_BYTES)
-        })
-        .await?;
+        let body = |md5| UploadBody::new(body, expected, md5, Some(keep), MAX_PUT_BYTES);
+        let mut output = store(cx, &bucket, &upload, number, customer, body).await?;
         // The answer shows the checksum that the client named, or the one the upload was created with.
         output.checksums.retain(|(algorithm, _)| shown.map_or(upload.checksum.is_some(), |shown| *algorithm == shown));
         Ok(output)

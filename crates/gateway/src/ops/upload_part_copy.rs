@@ -71,7 +71,7 @@ impl Operation for UploadPartCopy {
 
     fn access(input: &Input) -> Access {
         let source = &input.source;
-        input.named.access(table::action(Self::NAME)).and(
+        input.named.access_to_parts(table::action(Self::NAME)).and(
             source.action(),
             source.resource(),
             source.expected_owner.clone(),

@@ -44,13 +44,7 @@ impl Encryption {
 
     /// The configuration in force.
     pub(crate) async fn of(gateway: &Gateway, bucket: &Bucket) -> Result<Self, S3Error> {
-        match gateway.store.get_document(bucket, DOCUMENT).await? {
-            None => Ok(Self::initial(false)),
-            Some(bytes) => minicbor::decode(&bytes).map_err(|error| {
-                tracing::error!(%error, bucket = %bucket.name, "a bucket's encryption document cannot be read");
-                S3Error::internal()
-            }),
-        }
+        Ok(gateway.rules(bucket).await?.encryption.clone())
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {

@@ -166,6 +166,7 @@ impl World {
             checksum: None,
             acl: None,
             object_owner: None,
+            said: Vec::new(),
         };
         let upload = self.store.create_upload(&self.bucket, new).await?;
         let mut listed: Vec<(u16, ETag)> = Vec::new();
