@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, io, ops::Range, sync::Arc};
-use tresor_digest::Digests;
+use tresor_digest::{Digests, Kernel, Md5Pool};
 use tresor_envelope::{
     Binding, BodyError, CipherSource, CipherStream, DataKey, Envelope, Header, PartParams, PlainSource, SseMode,
     WrappedKeys, open, seal,
@@ -269,5 +269,40 @@ fn keys(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, sealing, chunked, signature, keys);
+/// Eight uploads in flight of 1 MiB each, over every kernel of this machine, beside one stream after the other.
+fn md5(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let body = Bytes::from(vec![0x5a; 1 << 20]);
+    let mut group = c.benchmark_group("md5");
+    for streams in [1_u64, 4, 8, 16] {
+        group.throughput(Throughput::Bytes(streams << 20)).sample_size(20);
+        group.bench_function(format!("one-by-one/{streams}"), |b| {
+            b.iter(|| {
+                for _ in 0..streams {
+                    black_box(tresor_digest::md5(&body));
+                }
+            });
+        });
+        for kernel in Kernel::of_this_machine() {
+            let pool = Md5Pool::with(kernel, 1).expect("a thread");
+            group.bench_function(format!("{kernel:?}/{streams}"), |b| {
+                b.iter(|| {
+                    runtime.block_on(async {
+                        let bodies = (0..streams).map(|_| async {
+                            let hashed = pool.body();
+                            for piece in 0..16 {
+                                hashed.update(body.slice(piece << 16..(piece + 1) << 16)).await;
+                            }
+                            hashed.finish().await.expect("the thread lives")
+                        });
+                        black_box(futures_util::future::join_all(bodies).await)
+                    });
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, sealing, chunked, signature, keys, md5);
 criterion_main!(benches);

@@ -158,6 +158,8 @@ def test_figures_name_operations_encryption_and_keys(server):
     assert f'tresor_kms_calls_total{{key="{arn}",operation="GenerateDataKey",outcome="Success"}} 1' in text
     assert f'tresor_kms_calls_total{{key="{arn}",operation="Decrypt",outcome="PendingDeletion"}} 1' in text
     assert 'tresor_request_seconds_bucket{le="0.5",service="kms",operation="CreateKey"} 1' in text
+    assert 'tresor_keys{state="PendingDeletion"} 1' in text and 'tresor_keys{state="Enabled"} 1' in text
+    assert 'tresor_secret_memory_bytes{locked="yes"} ' in text
     server.stop()
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -26,8 +27,12 @@ def server(tmp_path):
 
 
 def admin(server, path):
-    with urllib.request.urlopen(server.endpoints["admin"] + path) as answer:
-        return answer.read().decode()
+    try:
+        with urllib.request.urlopen(server.endpoints["admin"] + path) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        # Not ready yet: the endpoints are announced a moment before.
+        return error.read().decode()
 
 
 def restore(server, *arguments):

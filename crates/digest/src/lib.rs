@@ -1,6 +1,12 @@
 //! The digests and checksums of the S3 API: streamed over a body, or combined from those of its parts.
 //! Must never do I/O and must never print a value: a checksum identifies the plaintext.
 
+mod md5_lanes;
+mod md5_pool;
+
+pub use md5_lanes::Kernel;
+pub use md5_pool::{Md5Body, Md5Pool};
+
 use aws_lc_rs::{digest as lc, hmac};
 use crc_fast::CrcAlgorithm;
 use md5::{Digest as _, Md5};

@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use std::sync::{Arc, Mutex};
-use tresor_digest::{DigestPlan, Digester, Digests};
+use tresor_digest::{DigestPlan, Digester, Digests, Md5Body, Md5Pool};
 use tresor_envelope::{BodyError, PlainBody, PlainSource};
 use tresor_front::Body;
 use tresor_model::{Checksum, ChecksumAlgorithm};
@@ -213,13 +213,61 @@ impl Arriving {
             Self::File(_) => &[],
         }
     }
+    /// If it is known before the end.
+    fn declared_len(&self) -> Option<u64> {
+        match self {
+            Self::Body(body) => body.declared_len(),
+            Self::File(_) => None,
+        }
+    }
+}
+
+/// From this length on, in bytes, a body's MD5 is taken beside its receipt; a shorter one is hashed sooner than handed over.
+const BESIDE_FROM: u64 = 128 * 1024;
+
+/// The digests of a body while it passes.
+struct Passing {
+    digester: Digester,
+    md5: Option<Md5Body>,
+}
+
+impl Passing {
+    /// `pool` where the entity tag must be the MD5; `length` if it is known.
+    fn new(
+        expected: &Expectations,
+        pool: Option<&Md5Pool>,
+        keep: Option<ChecksumAlgorithm>,
+        length: Option<u64>,
+    ) -> Self {
+        let mut plan = expected.plan(pool.is_some(), keep);
+        let beside = plan.md5 && length.is_none_or(|length| length >= BESIDE_FROM);
+        let md5 = pool.filter(|_| beside).map(Md5Pool::body);
+        plan.md5 &= md5.is_none();
+        Self { digester: Digester::new(&plan), md5 }
+    }
+
+    async fn update(&mut self, piece: &Bytes) {
+        if let Some(md5) = &self.md5 {
+            md5.update(piece.clone()).await;
+        }
+        self.digester.update(piece);
+    }
+
+    /// Errors: InternalError when the hashing thread is gone.
+    async fn finish(self) -> Result<Digests, S3Error> {
+        let mut digests = self.digester.finish();
+        if let Some(md5) = self.md5 {
+            digests.md5 = Some(md5.finish().await.ok_or_else(S3Error::internal)?);
+        }
+        Ok(digests)
+    }
 }
 
 /// The plaintext of an upload on its way to being sealed.
 pub(crate) struct Upload {
     body: Arriving,
     expected: Expectations,
-    digester: Option<Digester>,
+    digester: Option<Passing>,
     digests: Digests,
     shared: DigestsLater,
     least: u64,
@@ -243,18 +291,19 @@ impl DigestsLater {
 }
 
 impl Upload {
-    /// `limit` is the largest body, in bytes; `keep` the checksum to store with the object.
+    /// `md5` where the entity tag must be one; `limit` is the largest body, in bytes; `keep` the checksum to store with the object.
     pub(crate) fn new(
         body: impl Into<Arriving>,
         expected: Expectations,
-        etag_is_md5: bool,
+        md5: Option<&Md5Pool>,
         keep: Option<ChecksumAlgorithm>,
         limit: u64,
     ) -> (Self, DigestsLater) {
         let shared = DigestsLater::default();
-        let digester = Some(Digester::new(&expected.plan(etag_is_md5, keep)));
+        let body = body.into();
+        let digester = Some(Passing::new(&expected, md5, keep, body.declared_len()));
         let upload = Self {
-            body: body.into(),
+            body,
             expected,
             digester,
             digests: Digests::default(),
@@ -280,14 +329,14 @@ impl Upload {
                     return Err(S3Error::entity_too_large(self.seen, self.limit));
                 }
                 if let Some(digester) = &mut self.digester {
-                    digester.update(&piece);
+                    digester.update(&piece).await;
                 }
                 Ok(Some(piece))
             }
             None if self.seen < self.least => Err(S3Error::entity_too_small(self.seen, self.least)),
             None => {
                 if let Some(digester) = self.digester.take() {
-                    self.digests = digester.finish();
+                    self.digests = digester.finish().await?;
                     self.expected.verify(&self.digests, self.body.trailers())?;
                     self.shared.set(&self.digests);
                 }
@@ -310,15 +359,19 @@ impl PlainSource for Upload {
 /// The plaintext of a stored object on its way to being sealed anew.
 pub(crate) struct Relay {
     plain: PlainBody,
-    digester: Option<Digester>,
+    digester: Option<Passing>,
     digests: Digests,
     shared: DigestsLater,
 }
 
 impl Relay {
-    pub(crate) fn new(plain: PlainBody, etag_is_md5: bool, keep: Option<ChecksumAlgorithm>) -> (Self, DigestsLater) {
+    pub(crate) fn new(
+        plain: PlainBody,
+        md5: Option<&Md5Pool>,
+        keep: Option<ChecksumAlgorithm>,
+    ) -> (Self, DigestsLater) {
         let shared = DigestsLater::default();
-        let digester = Some(Digester::new(&Expectations::none().plan(etag_is_md5, keep)));
+        let digester = Some(Passing::new(&Expectations::none(), md5, keep, None));
         (Self { plain, digester, digests: Digests::default(), shared: shared.clone() }, shared)
     }
 }
@@ -331,10 +384,12 @@ impl PlainSource for Relay {
             BodyError::Source(Box::new(S3Error::internal()))
         })?;
         match (&piece, &mut self.digester) {
-            (Some(piece), Some(digester)) => digester.update(piece),
+            (Some(piece), Some(digester)) => digester.update(piece).await,
             (None, Some(_)) => {
-                self.digests = self.digester.take().map(Digester::finish).unwrap_or_default();
-                self.shared.set(&self.digests);
+                if let Some(digester) = self.digester.take() {
+                    self.digests = digester.finish().await.map_err(|error| BodyError::Source(Box::new(error)))?;
+                    self.shared.set(&self.digests);
+                }
             }
             (_, None) => {}
         }

@@ -22,5 +22,5 @@ mod table;
 mod xml;
 
 pub use derive::{Asked, Derived, Pairs, Required, Role, Signed, derive};
-pub use serve::{Gateway, GatewaySettings};
+pub use serve::{Gateway, GatewayParts, GatewaySettings};
 pub use table::{OperationRow, operations};

@@ -18,6 +18,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
 use std::sync::Arc;
 use tresor_audit::AuditSpan;
+use tresor_digest::Md5Pool;
 use tresor_front::{AuthError, AuthInfo, Authenticator, Body, Head, Request, Response, ResponseBody, Service};
 use tresor_identity::Directory;
 use tresor_kms::KeyRing;
@@ -38,6 +39,18 @@ pub struct GatewaySettings {
     pub legacy_buckets: bool,
 }
 
+/// What the S3 service works with.
+pub struct GatewayParts {
+    pub store: Arc<Store>,
+    pub keys: Arc<KeyRing>,
+    pub directory: Arc<Directory>,
+    /// For signatures that lie in a body.
+    pub authenticator: Arc<Authenticator>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub md5: Md5Pool,
+}
+
 /// The S3 service.
 pub struct Gateway {
     pub(crate) settings: GatewaySettings,
@@ -49,20 +62,14 @@ pub struct Gateway {
     pub(crate) rules: RulesCache,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) md5: Md5Pool,
 }
 
 impl Gateway {
-    pub fn new(
-        settings: GatewaySettings,
-        store: Arc<Store>,
-        keys: Arc<KeyRing>,
-        directory: Arc<Directory>,
-        authenticator: Arc<Authenticator>,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-    ) -> Self {
+    pub fn new(settings: GatewaySettings, parts: GatewayParts) -> Self {
+        let GatewayParts { store, keys, directory, authenticator, clock, entropy, md5 } = parts;
         let rules = RulesCache::default();
-        Self { settings, store, keys, directory, authenticator, rules, clock, entropy }
+        Self { settings, store, keys, directory, authenticator, rules, clock, entropy, md5 }
     }
 }
 

@@ -9,6 +9,7 @@ use prometheus_client::{
 };
 use std::{collections::HashSet, fmt};
 use tresor_audit::Event;
+use tresor_kms::KeyState;
 
 /// KMS keys that have figures of their own; the rest is counted as "other".
 const MAX_KEYS: usize = 10_000;
@@ -28,6 +29,14 @@ struct TimeLabels {
     operation: String,
 }
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
+}
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MemoryLabels {
+    locked: &'static str,
+}
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KeyLabels {
     key: String,
     operation: String,
@@ -43,6 +52,8 @@ pub struct Metrics {
     pending: Gauge,
     failures: Counter,
     mirror_behind: Gauge,
+    key_states: Family<StateLabels, Gauge>,
+    secret_bytes: Family<MemoryLabels, Gauge>,
     keys: Mutex<HashSet<String>>,
 }
 
@@ -78,8 +89,25 @@ impl Metrics {
         let mirror_behind = Gauge::default();
         let help = "1 while the key mirror lacks a change; 0 also without a mirror";
         registry.register("key_mirror_behind", help, mirror_behind.clone());
+        let key_states = Family::default();
+        registry.register("keys", "KMS keys of all accounts by state, AWS owned ones left out", key_states.clone());
+        let secret_bytes = Family::default();
+        let help = "Memory of long-lived secrets, and whether it is locked";
+        registry.register("secret_memory_bytes", help, secret_bytes.clone());
         let keys = Mutex::default();
-        Self { registry, requests, seconds, calls, events, pending, failures, mirror_behind, keys }
+        Self {
+            registry,
+            requests,
+            seconds,
+            calls,
+            events,
+            pending,
+            failures,
+            mirror_behind,
+            key_states,
+            secret_bytes,
+            keys,
+        }
     }
 
     /// Counts a request.
@@ -119,6 +147,17 @@ impl Metrics {
     /// Takes the figures that are kept elsewhere.
     pub fn gather(&self, parts: &Parts) {
         self.mirror_behind.set(i64::from(parts.records.mirror_is_behind() == Some(true)));
+        let (keys, now) = (parts.keys.all_keys(), parts.keys.now());
+        for state in [KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion, KeyState::PendingImport] {
+            let count = keys.iter().filter(|key| key.state(now) == state).count();
+            let gauge = self.key_states.get_or_create(&StateLabels { state: state.name() });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let (locked, unlocked) = tresor_memory::usage();
+        for (label, bytes) in [("yes", locked), ("no", unlocked)] {
+            let gauge = self.secret_bytes.get_or_create(&MemoryLabels { locked: label });
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
     }
 
     /// In the OpenMetrics text format.

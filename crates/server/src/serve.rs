@@ -21,11 +21,12 @@ use tokio::{
 };
 use tresor_audit::AuditSink;
 use tresor_cloudtrail_api::{CloudTrailService, History};
+use tresor_digest::Md5Pool;
 use tresor_front::{
     AuthSettings, Authenticator, DevCa, Figures, Front, FrontSettings, Health, Listener, TlsError, TrustedProxies,
     serve_admin, tls_from_pem,
 };
-use tresor_gateway::{Gateway, GatewaySettings};
+use tresor_gateway::{Gateway, GatewayParts, GatewaySettings};
 use tresor_kms::KeyRing;
 use tresor_kms_api::KmsService;
 use tresor_records::{KeyRecords, ObjectDependents};
@@ -49,6 +50,8 @@ pub enum ServeError {
     Proxy(#[from] tresor_front::InvalidProxy),
     #[error("{0}: {1}")]
     File(String, io::Error),
+    #[error("a thread cannot be started: {0}")]
+    Thread(io::Error),
 }
 
 /// Where the development CA listens when nothing else is said.
@@ -146,15 +149,16 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
     };
     let auth = AuthSettings { sigv2: config.auth.sigv2, virtual_host_domains: config.s3.virtual_host_domains.clone() };
     let authenticator = Arc::new(Authenticator::new(auth, Arc::clone(&parts.directory), Arc::clone(&parts.clock)));
-    let gateway = Gateway::new(
-        settings,
-        Arc::new(parts.store.clone()),
-        Arc::clone(&parts.keys),
-        Arc::clone(&parts.directory),
-        Arc::clone(&authenticator),
-        Arc::clone(&parts.clock),
-        Arc::clone(&parts.entropy),
-    );
+    let gateway = GatewayParts {
+        store: Arc::new(parts.store.clone()),
+        keys: Arc::clone(&parts.keys),
+        directory: Arc::clone(&parts.directory),
+        authenticator: Arc::clone(&authenticator),
+        clock: Arc::clone(&parts.clock),
+        entropy: Arc::clone(&parts.entropy),
+        md5: Md5Pool::new().map_err(ServeError::Thread)?,
+    };
+    let gateway = Gateway::new(settings, gateway);
     let front = Arc::new(Front {
         settings: FrontSettings {
             max_connections: config.server.max_connections,

@@ -121,11 +121,11 @@ impl Operation for PostObject {
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
         let (Input { write, expected, keep, file, length, reply, .. }, bucket, _) = permit.into_parts()?;
         let location = location(cx, &bucket.name, &write.key);
-        let upload = |md5| {
+        let written = writing::store(cx, &bucket, write, |md5| {
             let (upload, later) = Upload::new(file, expected, md5, Some(keep), *length.end());
             (upload.at_least(*length.start()), later)
-        };
-        let written = writing::store(cx, &bucket, write, upload).await?;
+        })
+        .await?;
         Ok(Output { bucket: bucket.name, location, written, reply })
     }
 

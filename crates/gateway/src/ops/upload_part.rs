@@ -18,6 +18,7 @@ use crate::{
     },
     table,
 };
+use tresor_digest::Md5Pool;
 use tresor_envelope::{CustomerKey, PartParams, PlainSource, seal};
 use tresor_front::{Body, Response, ResponseBody};
 use tresor_model::ChecksumType;
@@ -47,11 +48,11 @@ pub(crate) async fn store<S: PlainSource + 'static>(
     upload: &Upload,
     number: u16,
     customer: Option<CustomerKey>,
-    body: impl FnOnce(bool) -> (S, DigestsLater),
+    body: impl FnOnce(Option<&Md5Pool>) -> (S, DigestsLater),
 ) -> Result<Output, S3Error> {
     let sse = SseReply::new(&upload.envelope, customer.as_ref());
     let key = multipart::recover(cx, bucket, upload, customer).await?;
-    let (plain, later) = body(upload.etag == ETagRule::Md5);
+    let (plain, later) = body((upload.etag == ETagRule::Md5).then_some(&cx.gateway.md5));
     let params = PartParams::fresh(number, &*cx.gateway.entropy);
     let sealed = seal(key, &upload.envelope.header, params, Box::new(plain));
     let part = cx.store.put_part(bucket, upload, sealed, number).await.map_err(|error| match error {
@@ -100,8 +101,10 @@ impl Operation for UploadPart {
             )));
         }
         let shown = expected.algorithm();
-        let body = |md5| UploadBody::new(body, expected, md5, Some(keep), MAX_PUT_BYTES);
-        let mut output = store(cx, &bucket, &upload, number, customer, body).await?;
+        let mut output = store(cx, &bucket, &upload, number, customer, |md5| {
+            UploadBody::new(body, expected, md5, Some(keep), MAX_PUT_BYTES)
+        })
+        .await?;
         // The answer shows the checksum that the client named, or the one the upload was created with.
         output.checksums.retain(|(algorithm, _)| shown.map_or(upload.checksum.is_some(), |shown| *algorithm == shown));
         Ok(output)

@@ -8,6 +8,7 @@ use crate::{
     serve::RequestContext,
     sse::{intent::SseIntent, reply::SseReply, resolve},
 };
+use tresor_digest::Md5Pool;
 use tresor_envelope::{Binding, CustomerKey, PartParams, PlainSource, seal};
 use tresor_kms::{KeySource, ObjectPlace};
 use tresor_model::{AccountId, ChecksumType, ObjectKey, TagSet, WriteId};
@@ -65,12 +66,12 @@ pub(crate) struct Written {
 }
 
 /// Resolves the encryption, issues a key, seals the body and stores it.
-/// `body` builds the plaintext once it is known whether the ETag must be an MD5.
+/// `body` builds the plaintext once it is known whether the ETag must be an MD5, and then gets what takes it.
 pub(crate) async fn store<S: PlainSource + 'static>(
     cx: &RequestContext<'_>,
     bucket: &Bucket,
     new: NewWrite,
-    body: impl FnOnce(bool) -> (S, DigestsLater),
+    body: impl FnOnce(Option<&Md5Pool>) -> (S, DigestsLater),
 ) -> Result<Written, S3Error> {
     let gateway = cx.gateway;
     let (owner, acl) = AclRules::of(gateway, bucket).await?.of_new_object(cx, bucket, &new.acl)?;
@@ -84,7 +85,7 @@ pub(crate) async fn store<S: PlainSource + 'static>(
     let binding = Binding { bucket: bucket.id, key: new.key.clone(), write };
     let issued = gateway.keys.issue(cx.caller, source, &binding, &place(cx, bucket, &new.key)).await?;
     let sse = SseReply::new(&issued.envelope, customer.as_ref()).with_context(&issued.envelope);
-    let (plain, later) = body(matches!(etag, tresor_storage::ETagRule::Md5));
+    let (plain, later) = body(matches!(etag, tresor_storage::ETagRule::Md5).then_some(&gateway.md5));
     let params = PartParams::fresh(1, &*gateway.entropy);
     let sealed = seal(issued.key, &issued.envelope.header, params, Box::new(plain));
     let object = NewObject {
