@@ -8,11 +8,11 @@ pub use identities::IdentityRecords;
 pub use mirror::Mirror;
 
 use async_trait::async_trait;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 use tresor_audit::Head;
 use tresor_envelope::RecordKey;
 use tresor_identity::Directory;
-use tresor_kms::{Change, Dependents, Identities, Kept, KeyStore, KeyStoreError, KeyUse, OwnedKeyRecord};
+use tresor_kms::{Change, Dependents, Identities, Kept, KeyRecord, KeyStore, KeyStoreError, KeyUse, OwnedKeyRecord};
 use tresor_model::{AccountId, Caller, ChangeRecord, Timestamp};
 use tresor_policy::Bindings;
 use tresor_storage::{Batch, MetaStore, Partition, Scan, Store, open_record, outbox_row, seal_record, verify_record};
@@ -187,14 +187,21 @@ impl KeyRecords {
     }
 
     /// Adds the rows that are missing here, except those of destroyed keys; the number that was added. Tombstones of the backup
-    /// count too. Errors: KeyStoreError, also for a row of another store.
+    /// count too. A key that is here keeps its own grants and aliases: what was revoked since does not come back.
+    /// Errors: KeyStoreError, also for a row of another store.
     pub async fn import(&self, rows: &[RawRow]) -> Result<usize, KeyStoreError> {
+        let mut here = HashSet::new();
+        for key in self.all::<KeyRecord>(KEYS).await? {
+            here.insert(key.id);
+        }
         let mut added = 0;
-        // Tombstones stand first in a backup, so that they count for the keys that follow.
-        for raw in rows {
+        // Tombstones stand first in a backup, so that they count for the keys that follow. Keys go last: what hangs on one that is
+        // missing is there before it, and a restore that broke off can be run again.
+        let (keys, others): (Vec<_>, Vec<_>) = rows.iter().partition(|raw| raw.key.starts_with(KEYS));
+        for raw in others.into_iter().chain(keys) {
             self.check(raw)?;
             if let Some(id) = self.key_of(&raw.key, &raw.value)?
-                && self.is_destroyed(&id).await?
+                && (here.contains(&id) || self.is_destroyed(&id).await?)
             {
                 continue;
             }

@@ -3,11 +3,12 @@
 
 use crate::{assemble::HEADER, files, mirror};
 use std::{
+    collections::HashSet,
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
-use tresor_kms::ErasureSecrets;
+use tresor_kms::{ErasureSecrets, KeyStore};
 use tresor_records::{KeyRecords, RawRow};
 use tresor_storage_fs::ErasureFiles;
 use zeroize::Zeroizing;
@@ -72,16 +73,16 @@ pub async fn backup(
     let backup = Backup { format: 1, header: fs::read(&header).map_err(at(&header))?, rows };
     let path = to.join(ROWS);
     files::replace(&path, &minicbor::to_vec(&backup).unwrap_or_default()).map_err(at(&path))?;
-    Ok((count, copy_secrets(&data_dir.join("erasure"), erasure_to, &[])?))
+    Ok((count, copy_secrets(&data_dir.join("erasure"), erasure_to, |_| true)?))
 }
 
-/// Secrets that are missing in `to`, except those of destroyed keys.
-fn copy_secrets(from: &Path, to: &Path, destroyed: &[String]) -> Result<usize, BackupError> {
+/// Secrets that are missing in `to` and wanted there.
+fn copy_secrets(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) -> Result<usize, BackupError> {
     let (source, target) = (ErasureFiles::open(from).map_err(at(from))?, ErasureFiles::open(to).map_err(at(to))?);
     let mut copied = 0;
     for entry in fs::read_dir(from).map_err(at(from))? {
         let name = entry.map_err(at(from))?.file_name().to_string_lossy().into_owned();
-        if destroyed.iter().any(|id| name.starts_with(id.as_str())) || name.contains('.') {
+        if name.contains('.') || !wanted(&name) {
             continue;
         }
         let secret: Option<Zeroizing<[u8; 32]>> = source.get(&name).map_err(at(from))?;
@@ -110,8 +111,8 @@ pub fn prepare(data_dir: &Path, from: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// Adds what is missing, from a backup or a mirror; keys that were destroyed stay so. A mirror has no erasure secrets: those of the data
-/// directory serve, or a backup's. The numbers of rows and secrets that came back.
+/// Adds what is missing, from a backup or a mirror; keys and imported materials that were destroyed stay so. A mirror has no erasure
+/// secrets: those of the data directory serve, or a backup's. The numbers of rows and secrets that came back.
 pub async fn restore(
     data_dir: &Path,
     records: &KeyRecords,
@@ -119,14 +120,14 @@ pub async fn restore(
     erasure_from: Option<&Path>,
 ) -> Result<(usize, usize), BackupError> {
     let rows = records.import(&read(from)?.rows).await?;
-    let destroyed: Vec<String> = records
-        .export()
-        .await?
-        .iter()
-        .filter_map(|row| String::from_utf8_lossy(&row.key).strip_prefix("tombstone/").map(str::to_owned))
-        .collect();
+    // A secret that no key names any more protects what was destroyed: it must not come back.
+    let mut named = HashSet::new();
+    for key in records.load().await?.keys {
+        named.extend(key.materials.into_iter().filter_map(|material| material.erasure));
+        named.insert(key.id);
+    }
     let secrets = match erasure_from {
-        Some(from) => copy_secrets(from, &data_dir.join("erasure"), &destroyed)?,
+        Some(from) => copy_secrets(from, &data_dir.join("erasure"), |name| named.contains(name))?,
         None => 0,
     };
     Ok((rows, secrets))
