@@ -65,6 +65,16 @@ impl<'a> Call<'a> {
     }
 }
 
+/// Why a key of another account is not to be had; it does not tell whether the key is there.
+const NOT_HERE: &str = "because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access";
+
+fn refusal(call: &Call<'_>, resource: &str, why: &str) -> KmsError {
+    let (who, action) = (call.caller.principal.arn(), call.action());
+    let who = who.as_deref().unwrap_or("anonymous");
+    let place = if call.via.is_some() { "this resource".to_owned() } else { format!("resource: {resource}") };
+    KmsError::AccessDenied(format!("User: {who} is not authorized to perform: {action} on {place} {why}"))
+}
+
 /// In which states an operation works, by the key state table of the developer guide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
@@ -93,17 +103,28 @@ impl KeyRecord {
 impl KeyRing {
     /// Whether the caller may do this with the key. Errors: AccessDenied.
     pub(crate) fn permit(&self, call: &Call<'_>, entry: &Entry, arn: &KeyArn) -> Result<(), KmsError> {
-        self.decide(call, Some((entry, arn)), arn.as_str(), true)
+        self.decide(call, Some((entry, arn)), arn.as_str(), self.granted(call, &entry.record))
     }
 
-    /// Whether policies alone would allow the call.
-    pub(crate) fn permit_without_grants(&self, call: &Call<'_>, found: &Found) -> bool {
-        self.decide(call, Some((&found.entry, &found.arn)), found.arn.as_str(), false).is_ok()
+    /// Whether policies would allow the call if one grant alone, or none, covered it so.
+    pub(crate) fn permits_with(&self, call: &Call<'_>, found: &Found, granted: Option<Reach>) -> bool {
+        self.decide(call, Some((&found.entry, &found.arn)), found.arn.as_str(), granted).is_ok()
+    }
+
+    /// The refusal of what is not there in another account: word for word that of a key that is there and lets nobody in, so that
+    /// nobody learns which keys others have.
+    pub(crate) fn refuse_missing(&self, call: &Call<'_>, named: &str) -> KmsError {
+        match self.decide(call, None, named, None) {
+            Err(KmsError::AccessDenied(text)) if text.contains(" with an explicit deny in ") => {
+                KmsError::AccessDenied(text)
+            }
+            _ => refusal(call, named, NOT_HERE),
+        }
     }
 
     /// A call that names no key: identity policies alone. `resource` is `*` or an alias' ARN. Errors: AccessDenied.
     pub(crate) fn permit_account(&self, call: &Call<'_>, resource: &str) -> Result<(), KmsError> {
-        self.decide(call, None, resource, true)
+        self.decide(call, None, resource, None)
     }
 
     fn decide(
@@ -111,16 +132,14 @@ impl KeyRing {
         call: &Call<'_>,
         key: Option<(&Entry, &KeyArn)>,
         resource: &str,
-        by_grants: bool,
+        granted: Option<Reach>,
     ) -> Result<(), KmsError> {
-        let caller_arn = call.caller.principal.arn();
         let action = call.action();
-        let refused = |why: &str| {
-            let who = caller_arn.as_deref().unwrap_or("anonymous");
-            let place = if call.via.is_some() { "this resource".to_owned() } else { format!("resource: {resource}") };
-            Err(KmsError::AccessDenied(format!("User: {who} is not authorized to perform: {action} on {place} {why}")))
-        };
-        let Some(account) = call.caller.account() else { return refused("") };
+        let Some(account) = call.caller.account() else { return Err(refusal(call, resource, "")) };
+        let foreign = key.map(|(entry, _)| &entry.record.account).filter(|owner| *owner != account);
+        // Which key another account's alias names is not for everyone to know.
+        let named = foreign.zip(call.alias.as_deref()).map(|(owner, alias)| self.alias_arn(owner, alias));
+        let refused = |why: &str| Err(refusal(call, named.as_deref().unwrap_or(resource), why));
         let bindings = self.identities.bindings(call.caller);
         let asked = bindings.policies().chain(key.map(|(entry, _)| &*entry.policy)).any(Policy::asks_context);
         let context = if asked {
@@ -135,21 +154,24 @@ impl KeyRing {
             let decision = decide_identity(&question, &bindings.sources());
             return if decision.allowed() { Ok(()) } else { refused(&decision.because(&action)) };
         };
-        let covers = |grant| covers(grant, call, &entry.record, &who);
-        // The strongest way in which a grant covers the call.
-        let granted =
-            if by_grants { self.grants_of(&entry.record).iter().filter_map(|grant| covers(grant)).max() } else { None };
         let sources =
             Sources { resource: Some(&entry.policy), resource_account: arn.account(), granted, ..bindings.sources() };
         let decision = decide_key(&question, &sources);
-        let same_account = arn.account() == account.as_str();
         match decision.reason {
             _ if decision.allowed() => Ok(()),
-            Reason::NotAllowed(PolicyKind::Resource) if !same_account => refused(
-                "because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
-            ),
+            // The caller's own side says no, which he may know.
+            Reason::Denied(kind) if kind != PolicyKind::Resource => refused(&decision.because(&action)),
+            Reason::NotAllowed(kind) if kind != PolicyKind::Resource => refused(&decision.because(&action)),
+            _ if foreign.is_some() => refused(NOT_HERE),
             _ => refused(&decision.because(&action)),
         }
+    }
+
+    /// The strongest way in which a grant covers the call.
+    fn granted(&self, call: &Call<'_>, record: &KeyRecord) -> Option<Reach> {
+        let names = CallerNames::of(call.caller);
+        let who = names.requester(call.caller);
+        self.grants_of(record).iter().filter_map(|grant| covers(grant, call, record, &who)).max()
     }
 
     /// Condition keys of a call. Source: the developer guide, "AWS KMS condition keys".
@@ -187,8 +209,9 @@ impl KeyRing {
     }
 }
 
-/// Whether a grant covers the call, and how.
-fn covers(grant: &GrantRecord, call: &Call<'_>, key: &KeyRecord, who: &Requester<'_>) -> Option<Reach> {
+/// Whether a grant covers the call, and how: as a principal of the key's policy would, with which an account delegates to its own
+/// policies.
+pub(crate) fn covers(grant: &GrantRecord, call: &Call<'_>, key: &KeyRecord, who: &Requester<'_>) -> Option<Reach> {
     let terms = GrantTerms {
         grantee: &grant.grantee,
         operations: &grant.operations,

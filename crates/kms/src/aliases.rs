@@ -110,7 +110,14 @@ impl KeyRing {
         let account = Self::own(call)?;
         self.permit_account(call, "*")?;
         let only = match key {
-            Some(name) => Some(self.locate(call.caller, name)?),
+            Some(name) => {
+                let found = self.locate_for(call, name)?;
+                // Whether another account has this key is not told.
+                if found.record().account != *account {
+                    return Err(self.refuse_missing(call, name));
+                }
+                Some(found)
+            }
             None => None,
         };
         let keys = self.keys.read();

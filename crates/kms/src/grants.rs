@@ -1,7 +1,7 @@
 //! Grants: permissions beside the key policy, given by whoever may give them.
 
 use crate::{
-    access::{Call, Needs},
+    access::{Call, Needs, covers},
     error::KmsError,
     key::GrantRecord,
     ring::{Found, KeyRing},
@@ -11,6 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use tresor_envelope::hkdf;
+use tresor_policy::CallerNames;
 
 /// Grants of one key.
 const MAX_GRANTS: usize = 50_000;
@@ -162,17 +163,15 @@ impl KeyRing {
 
     /// Who may make grants only by a grant hands on no more than he has. Errors: AccessDenied.
     fn check_child(&self, call: &Call<'_>, found: &Found, new: &NewGrant) -> Result<(), KmsError> {
-        let arn = call.caller.principal.arn().unwrap_or_default();
-        let parents: Vec<_> = self.grants_of(found.record()).into_iter().filter(|grant| grant.grantee == arn).collect();
-        if !parents.iter().any(|grant| grant.operations.iter().any(|op| op == "CreateGrant")) {
-            return Ok(());
-        }
         // Allowed without any grant: the caller is a grantor in his own right.
-        if self.permit_without_grants(call, found) {
+        if self.permits_with(call, found, None) {
             return Ok(());
         }
+        let names = CallerNames::of(call.caller);
+        let who = names.requester(call.caller);
+        // A grant to the caller's account or role hands on as one to himself does, where it lets him call at all.
         let within = |parent: &GrantRecord| {
-            parent.operations.iter().any(|op| op == "CreateGrant")
+            covers(parent, call, found.record(), &who).is_some_and(|reach| self.permits_with(call, found, Some(reach)))
                 && new.operations.iter().all(|op| parent.operations.contains(op))
                 && parent.context_equals.as_ref().is_none_or(|pairs| new.context_equals.as_ref() == Some(pairs))
                 && parent.context_subset.as_ref().is_none_or(|pairs| {
@@ -180,9 +179,10 @@ impl KeyRing {
                     given.is_some_and(|given| pairs.iter().all(|pair| given.contains(pair)))
                 })
         };
-        if parents.iter().any(|parent| within(parent)) {
+        if self.grants_of(found.record()).iter().any(|parent| within(parent)) {
             return Ok(());
         }
+        let arn = call.caller.principal.arn().unwrap_or_default();
         Err(KmsError::AccessDenied(format!(
             "User: {arn} is not authorized to perform: kms:CreateGrant on resource: {} because a grant allows to hand on no more than it holds",
             found.arn
@@ -239,7 +239,7 @@ impl KeyRing {
     }
 
     /// By a token, or by key and grant id. The retiring principal may, the grantee if RetireGrant is among the operations, and the
-    /// account that made the grant. Errors: InvalidGrantToken, InvalidGrantId, AccessDenied, DryRun.
+    /// account that made the grant: its root, or whoever of it the policies allow. Errors: InvalidGrantToken, InvalidGrantId, AccessDenied, DryRun.
     pub async fn retire_grant(
         &self,
         call: &Call<'_>,
@@ -250,7 +250,11 @@ impl KeyRing {
         let _changing = self.changing.lock().await;
         let grant = match (token, key_and_id) {
             (Some(token), _) => self.of_token(token)?,
-            (None, Some((key, id))) => self.grant(&self.locate(call.caller, key)?, id)?,
+            (None, Some((key, id))) => {
+                let found = self.locate_for(call, key)?;
+                let foreign = call.caller.account() != Some(&found.record().account);
+                self.grant(&found, id).map_err(|error| if foreign { self.refuse_missing(call, key) } else { error })?
+            }
             (None, None) => return Err(KmsError::Validation("GrantToken, or KeyId and GrantId, are required.".into())),
         };
         let arn = self.arn(&grant.account, &grant.key_id)?;
@@ -258,7 +262,15 @@ impl KeyRing {
         let caller = call.caller.principal.arn().unwrap_or_default();
         let by_grantee = grant.grantee == caller && grant.operations.iter().any(|op| op == "RetireGrant");
         if grant.retiring.as_deref() != Some(&caller) && grant.issuer != caller && !by_grantee {
-            self.permit(call, &found.entry, &found.arn)?;
+            // Policies alone let nobody else retire: docs of KMS, "Retiring and revoking grants".
+            let names = CallerNames::of(call.caller);
+            let reach = covers(&grant, call, found.record(), &names.requester(call.caller));
+            let issuer = call.caller.account().map(|account| format!("arn:aws:iam::{account}:root"));
+            match issuer == Some(grant.issuer.clone()) {
+                true => self.permit(call, &found.entry, &found.arn)?,
+                false if reach.is_some_and(|reach| self.permits_with(call, &found, Some(reach))) => {}
+                false => return Err(self.refuse_missing(call, arn.as_str())),
+            }
         }
         self.remove_grant(call, &found, &grant, dry).await?;
         Ok(found)

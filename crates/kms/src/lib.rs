@@ -41,4 +41,4 @@ pub use traits::{
     Change, Dependents, ErasureSecrets, Identities, Kept, KeyStore, KeyStoreError, MAX_CHANGES, Recording,
     ServiceEvent, Witness,
 };
-pub use usage::{Decrypted, SYMMETRIC};
+pub use usage::{Decrypted, ReEncrypt, SYMMETRIC};

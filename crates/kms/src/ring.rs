@@ -98,6 +98,9 @@ fn is_key_id(id: &str) -> bool {
     uuid || id.strip_prefix("mrk-").is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
+/// What AWS says of a ciphertext whose key the caller cannot have, be it there or not.
+pub(crate) const NO_SUCH_KEY: &str = "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.";
+
 /// A key that was named in a call.
 #[derive(Clone)]
 pub struct Found {
@@ -275,9 +278,7 @@ impl KeyRing {
     /// The key a client named by id, key ARN, alias or alias ARN. Who may do what with it is not judged here.
     /// Errors: NotFound, InvalidKeyId; AccessDenied for what does not exist in another account.
     pub fn locate(&self, caller: &Caller, name: &str) -> Result<Found, KmsError> {
-        let denied = || {
-            KmsError::AccessDenied("The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.".into())
-        };
+        let denied = || KmsError::AccessDenied(NO_SUCH_KEY.into());
         let own = caller.account().ok_or_else(denied)?;
         let (account, resource) = match name.strip_prefix("arn:") {
             None => (own.clone(), name.to_owned()),
@@ -301,6 +302,15 @@ impl KeyRing {
             None if account == *own => Err(not_found(&self.arn(&account, &id)?)),
             None => Err(denied()),
         }
+    }
+
+    /// As `locate`, for a call: what is not there in another account is refused as what is there and lets nobody in.
+    /// Errors: NotFound, InvalidKeyId, AccessDenied.
+    pub(crate) fn locate_for(&self, call: &Call<'_>, name: &str) -> Result<Found, KmsError> {
+        self.locate(call.caller, name).map_err(|error| match error {
+            KmsError::AccessDenied(_) => self.refuse_missing(call, name),
+            other => other,
+        })
     }
 
     /// For S3: the ARN behind a name, or behind none (`aws/s3`, made on first use). The key's state does not matter yet.
@@ -332,7 +342,7 @@ impl KeyRing {
     /// A key that the caller may do this with, in a state in which it can be done.
     /// Errors: NotFound, InvalidKeyId, AccessDenied, Disabled, InvalidState.
     pub(crate) fn admit(&self, call: &Call<'_>, name: &str, needs: Needs) -> Result<Found, KmsError> {
-        let found = self.locate(call.caller, name)?;
+        let found = self.locate_for(call, name)?;
         let call = Call { alias: found.alias.clone(), ..call.clone() };
         self.permit(&call, &found.entry, &found.arn)?;
         found.entry.record.demand(needs, &found.arn, self.clock.now())?;
@@ -530,9 +540,13 @@ impl KeyRing {
     }
 
     /// Makes sure that a key of the configuration exists; its material is made once and kept.
+    /// Errors: Validation for an id that another account's key has, because both would hang on one erasure secret.
     pub async fn declare(&self, account: &AccountId, id: &str, alias: Option<&str>) -> Result<(), KmsError> {
         let _changing = self.changing.lock().await;
         if self.find(account, id).is_none() {
+            if let Some((owner, _)) = self.keys.read().keys.keys().find(|(_, known)| known == id) {
+                return Err(KmsError::Validation(format!("the KMS key id {id} is taken by the account {owner}")));
+            }
             let new = NewKey { id: Some(id.to_owned()), ..NewKey::default() };
             let key = self.new_record(account, new, KeyManager::Customer).await?;
             let record = self.service_record("CreateKey", account, id)?;

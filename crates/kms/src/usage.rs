@@ -5,7 +5,7 @@ use crate::{
     backend::{KeyOutput, KeyWork},
     crypto,
     error::KmsError,
-    ring::{Found, KeyRing},
+    ring::{Found, KeyRing, NO_SUCH_KEY},
     spec::{KeySpec, KeyUsage},
 };
 use zeroize::Zeroizing;
@@ -17,6 +17,19 @@ pub struct Decrypted {
     pub found: Found,
     pub plaintext: Zeroizing<Vec<u8>>,
     pub material_id: Option<String>,
+}
+
+/// What a ReEncrypt names.
+#[derive(Debug)]
+pub struct ReEncrypt<'a> {
+    /// The ciphertext names it where the request does not.
+    pub source: Option<&'a str>,
+    pub destination: &'a str,
+    pub from: &'a str,
+    pub to: &'a str,
+    pub ciphertext: &'a [u8],
+    /// A dry run that judges both permissions and looks at no ciphertext; `source` is then needed.
+    pub permissions_alone: bool,
 }
 
 impl std::fmt::Debug for Decrypted {
@@ -33,7 +46,7 @@ impl KeyRing {
     /// A key that may be used so, whose usage fits. `operation` as AWS's text names it.
     /// Errors: InvalidKeyUsage, those of the key's door.
     pub fn admit_use(&self, call: &Call<'_>, name: &str, usage: KeyUsage) -> Result<Found, KmsError> {
-        let found = self.locate(call.caller, name)?;
+        let found = self.locate_for(call, name)?;
         let call = Call { alias: found.alias.clone(), ..call.clone() };
         self.permit(&call, &found.entry, &found.arn)?;
         if found.record().usage != usage {
@@ -108,8 +121,7 @@ impl KeyRing {
         });
         match account {
             Some(account) => Ok(self.arn(&account, id)?.to_string()),
-            None if ciphertext[0] == 1 && ciphertext.len() > 2 + id.len() + 32 => Err(KmsError::AccessDenied("The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.".into())),
-            None => Err(KmsError::InvalidCiphertext),
+            None => Err(KmsError::AccessDenied(NO_SUCH_KEY.into())),
         }
     }
 
@@ -131,6 +143,50 @@ impl KeyRing {
         ciphertext: &[u8],
         dry: bool,
     ) -> Result<Decrypted, KmsError> {
+        let done = self.open_for(call, name, algorithm, ciphertext, dry).await?;
+        self.used(call, done.found.record());
+        Ok(done)
+    }
+
+    /// Decrypts under one key and encrypts under another, or the same: both calls must be allowed. The source, and the destination with
+    /// its ciphertext. Errors: those of both steps, DryRun.
+    pub async fn re_encrypt_for(
+        &self,
+        opening: &mut Call<'_>,
+        sealing: &mut Call<'_>,
+        asked: &ReEncrypt<'_>,
+        dry: bool,
+    ) -> Result<(Decrypted, Found, Vec<u8>), KmsError> {
+        let source = match asked.source {
+            Some(name) => self.locate(opening.caller, name).map(|found| found.arn.to_string()),
+            None => self.key_of(opening, asked.ciphertext),
+        };
+        let destination = self.locate(sealing.caller, asked.destination).map(|found| found.arn.to_string());
+        // A policy can forbid another destination, so the source is known even where the request does not name it.
+        let same = matches!((source, destination), (Ok(source), Ok(destination)) if source == destination);
+        opening.keys.set("kms:ReEncryptOnSameKey", same.to_string());
+        sealing.keys.set("kms:ReEncryptOnSameKey", same.to_string());
+        if asked.permissions_alone {
+            let source = asked.source.unwrap_or_default();
+            self.may_decrypt(opening, source, asked.from)?;
+            self.encrypt_for(sealing, asked.destination, asked.to, &[0], true).await?;
+            return Err(KmsError::DryRun);
+        }
+        // A dry run of the first step would end the second.
+        let done = self.open_for(opening, asked.source, asked.from, asked.ciphertext, false).await?;
+        let (found, sealed) = self.encrypt_for(sealing, asked.destination, asked.to, &done.plaintext, dry).await?;
+        self.used(opening, done.found.record());
+        Ok((done, found, sealed))
+    }
+
+    async fn open_for(
+        &self,
+        call: &Call<'_>,
+        name: Option<&str>,
+        algorithm: &str,
+        ciphertext: &[u8],
+        dry: bool,
+    ) -> Result<Decrypted, KmsError> {
         let mut call = call.clone();
         call.keys.set("kms:EncryptionAlgorithm", algorithm);
         let named = match name {
@@ -138,7 +194,15 @@ impl KeyRing {
             None if algorithm == SYMMETRIC => self.key_of(&call, ciphertext)?,
             None => return Err(KmsError::Validation("KeyId is required for asymmetric encryption algorithms.".into())),
         };
-        let found = self.admit_use(&call, &named, KeyUsage::EncryptDecrypt)?;
+        let found = self.admit_use(&call, &named, KeyUsage::EncryptDecrypt).map_err(|error| {
+            let own =
+                call.caller.account().is_some_and(|own| self.find(own, key_id_of(ciphertext).unwrap_or("")).is_some());
+            match error {
+                // The ciphertext named the key: whose it is, and whether it is there, is not told.
+                KmsError::AccessDenied(_) if name.is_none() && !own => KmsError::AccessDenied(NO_SUCH_KEY.into()),
+                other => other,
+            }
+        })?;
         let key = found.record();
         Self::fits(algorithm, key.spec.encryption_algorithms(), key.spec)?;
         if key.spec.is_rsa() {
@@ -146,17 +210,15 @@ impl KeyRing {
                 return Err(KmsError::DryRun);
             }
             let plaintext = self.backend.work(key, KeyWork::RsaDecrypt { algorithm, ciphertext }).await?.secret;
-            self.used(&call, key);
             return Ok(Decrypted { found, plaintext, material_id: None });
         }
-        if key_id_of(ciphertext).is_some_and(|id| id != key.id) && self.key_of(&call, ciphertext).is_ok() {
+        if key_id_of(ciphertext).is_some_and(|id| id != key.id) {
             return Err(KmsError::IncorrectKey);
         }
         let plaintext = self.decrypt(key, &pairs(&call), CALLERS, ciphertext).await?;
         if dry {
             return Err(KmsError::DryRun);
         }
-        self.used(&call, key);
         let at = 2 + key.id.len();
         let material_id = ciphertext.get(at..at + 32).map(hex::encode);
         Ok(Decrypted { found, plaintext, material_id })
@@ -283,10 +345,11 @@ impl KeyRing {
     }
 }
 
-/// The key id in a symmetric ciphertext's header.
+/// The key id in a symmetric ciphertext's header: nothing for bytes that cannot be one.
 fn key_id_of(ciphertext: &[u8]) -> Option<&str> {
-    let length = usize::from(*ciphertext.get(1)?);
-    std::str::from_utf8(ciphertext.get(2..2 + length)?).ok()
+    let (clear, rest) = ciphertext.split_at_checked(2 + usize::from(*ciphertext.get(1)?))?;
+    let id = std::str::from_utf8(&clear[2..]).ok()?;
+    (clear[0] == 1 && rest.len() > 32 && !id.is_empty()).then_some(id)
 }
 
 /// The place of ciphertexts that callers hold themselves. S3's have the object's binding here.

@@ -3,7 +3,7 @@
 use super::{Common, blob};
 use crate::{fault::Fault, fields::Fields, table::Input};
 use serde_json::{Value, json};
-use tresor_kms::{KeySpec, KmsError, SYMMETRIC};
+use tresor_kms::{KeySpec, KmsError, ReEncrypt, SYMMETRIC};
 use zeroize::Zeroizing;
 
 const ALGORITHMS: &[&str] = &["SYMMETRIC_DEFAULT", "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE"];
@@ -102,22 +102,20 @@ pub(crate) async fn re_encrypt(input: Input<'_>, mut fields: Fields) -> Result<V
     let common = Common::read(&mut fields)?;
     fields.finish()?;
     common.check(input.ring)?;
-    let target = input.ring.locate(input.caller, &destination)?;
     let mut opening = input.call().acting("ReEncryptFrom").with_context(&source_context);
     let mut sealing = input.call().acting("ReEncryptTo").with_context(&destination_context);
-    if let Some(source) = &source {
-        let same = input.ring.locate(input.caller, source)?.arn == target.arn;
-        opening.keys.set("kms:ReEncryptOnSameKey", same.to_string());
-        sealing.keys.set("kms:ReEncryptOnSameKey", same.to_string());
-    }
     if ignored {
-        input.ring.may_decrypt(&opening, told(source.as_ref(), "SourceKeyId")?, &from)?;
-        input.ring.encrypt_for(&sealing, &destination, &to, &[0], true).await?;
-        return Err(KmsError::DryRun.into());
+        told(source.as_ref(), "SourceKeyId")?;
     }
-    // A dry run of the first step would end the second.
-    let done = input.ring.decrypt_for(&opening, source.as_deref(), &from, &ciphertext, false).await?;
-    let (found, sealed) = input.ring.encrypt_for(&sealing, &destination, &to, &done.plaintext, common.dry).await?;
+    let asked = ReEncrypt {
+        source: source.as_deref(),
+        destination: &destination,
+        from: &from,
+        to: &to,
+        ciphertext: &ciphertext,
+        permissions_alone: ignored,
+    };
+    let (done, found, sealed) = input.ring.re_encrypt_for(&mut opening, &mut sealing, &asked, common.dry).await?;
     let mut answer = json!({
         "CiphertextBlob": blob(&sealed),
         "SourceKeyId": done.found.arn.as_str(),
