@@ -11,7 +11,7 @@ from test_kms import post, refused, wrapped
 from test_kms_access import ACCOUNT, BOB, OTHER, denied, policy, statement
 from test_kms_destruction import import_parameters, restore, secrets_of
 
-CAROL = f"arn:aws:iam::{OTHER}:user/carol"
+MALLORY = f"arn:aws:iam::{OTHER}:user/mallory"
 NOBODY_KNOWS = "because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
 
 
@@ -24,10 +24,10 @@ def kms(server):
 def peopled(tmp_path_factory):
     """A server whose other account has a user with every permission that the account can give."""
     home = tmp_path_factory.mktemp("peopled")
-    harness.ACCOUNTS["carol"] = (OTHER, "AKIATESTCAROL0000000", "secret-of-the-user-carol-for-tests-00000")
-    (home / "carol.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "kms:*", "Resource": "*"}]}))
-    _, key, secret = ACCOUNTS["carol"]
-    user = f'[[account.user]]\nname = "carol"\naccess_key_id = "{key}"\nsecret_access_key = "{secret}"\npolicy = "carol.json"\n'
+    harness.ACCOUNTS["mallory"] = (OTHER, "AKIATESTMALLORY00000", "secret-of-the-user-mallory-for-tests-00000")
+    (home / "mallory.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "kms:*", "Resource": "*"}]}))
+    _, key, secret = ACCOUNTS["mallory"]
+    user = f'[[account.user]]\nname = "mallory"\naccess_key_id = "{key}"\nsecret_access_key = "{secret}"\npolicy = "mallory.json"\n'
     extra = f'[[account]]\nid = "777788889999"\nname = "third"\naccess_key_id = "AKIATESTTHIRD0000000"\nsecret_access_key = "secret-of-the-third-account-for-tests-00"\n'
     harness.ACCOUNTS["third"] = ("777788889999", "AKIATESTTHIRD0000000", "secret-of-the-third-account-for-tests-00")
     text = harness.CONFIG
@@ -47,18 +47,18 @@ def text_of(call, **arguments):
 
 
 def test_a_grant_to_an_account_is_handed_on_no_wider_than_it_is(peopled):
-    kms, carol = peopled.kms(), peopled.kms("carol")
+    kms, mallory = peopled.kms(), peopled.kms("mallory")
     key = kms.create_key()["KeyMetadata"]["Arn"]
     inside = {"EncryptionContextSubset": {"app": "a"}}
     root = f"arn:aws:iam::{OTHER}:root"
     kms.create_grant(KeyId=key, GranteePrincipal=root, Operations=["Encrypt", "CreateGrant"], Constraints=inside)
-    child = {"KeyId": key, "GranteePrincipal": CAROL}
-    for who in ("carol", "other"):
+    child = {"KeyId": key, "GranteePrincipal": MALLORY}
+    for who in ("mallory", "other"):
         denied(peopled.kms(who).create_grant, Operations=["Decrypt"], Constraints=inside, **child)
         denied(peopled.kms(who).create_grant, Operations=["Encrypt"], **child)
         peopled.kms(who).create_grant(Operations=["Encrypt"], Constraints=inside, **child)
-    blob = carol.encrypt(KeyId=key, Plaintext=b"x", EncryptionContext={"app": "a"})["CiphertextBlob"]
-    denied(carol.decrypt, KeyId=key, CiphertextBlob=blob, EncryptionContext={"app": "a"})
+    blob = mallory.encrypt(KeyId=key, Plaintext=b"x", EncryptionContext={"app": "a"})["CiphertextBlob"]
+    denied(mallory.decrypt, KeyId=key, CiphertextBlob=blob, EncryptionContext={"app": "a"})
 
 
 def test_a_key_policy_lets_no_stranger_retire_a_grant(peopled):
@@ -66,11 +66,11 @@ def test_a_key_policy_lets_no_stranger_retire_a_grant(peopled):
     third = "arn:aws:iam::777788889999:root"
     text = policy(statement(f"arn:aws:iam::{ACCOUNT}:root", "kms:*"), statement(third, ["kms:RetireGrant", "kms:DescribeKey"]))
     key = kms.create_key(Policy=text)["KeyMetadata"]["Arn"]
-    made = kms.create_grant(KeyId=key, GranteePrincipal=CAROL, Operations=["Encrypt"])
+    made = kms.create_grant(KeyId=key, GranteePrincipal=MALLORY, Operations=["Encrypt"])
     peopled.kms("third").describe_key(KeyId=key)
     denied(peopled.kms("third").retire_grant, GrantToken=made["GrantToken"])
     denied(peopled.kms("third").retire_grant, KeyId=key, GrantId=made["GrantId"])
-    denied(peopled.kms("carol").retire_grant, GrantToken=made["GrantToken"])
+    denied(peopled.kms("mallory").retire_grant, GrantToken=made["GrantToken"])
     kms.retire_grant(GrantToken=made["GrantToken"])
 
 
