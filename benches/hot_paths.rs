@@ -304,5 +304,55 @@ fn md5(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, sealing, chunked, signature, keys, md5);
+/// A bucket policy of `count` statements with conditions; only the last speaks of writes.
+fn policy_of(count: usize) -> tresor_policy::Policy {
+    let statement = |n: usize| {
+        format!(
+            r#"{{"Sid":"S{n}","Effect":"{}","Principal":"*","Action":"s3:{}","Resource":"arn:aws:s3:::vault/team-{n}*/*","Condition":{{"StringNotEquals":{{"s3:x-amz-server-side-encryption":["aws:kms","AES256"]}},"ArnLike":{{"aws:PrincipalArn":"arn:aws:iam::*:user/*-{n}"}},"IpAddress":{{"aws:SourceIp":"10.{}.0.0/16"}}}}}}"#,
+            if n.is_multiple_of(2) { "Deny" } else { "Allow" },
+            if n + 1 == count { "Put*" } else { "PutObject" },
+            n % 256,
+        )
+    };
+    let statements: Vec<String> = (0..count).map(statement).collect();
+    let text = format!(r#"{{"Version":"2012-10-17","Statement":[{}]}}"#, statements.join(","));
+    tresor_policy::Policy::of_resource(&text).expect("the text is written above")
+}
+
+fn policies(c: &mut Criterion) {
+    use tresor_policy::{Context, Kind, Question, Requester, Sources, decide_resource};
+    let mut context = Context::default();
+    context.set("s3:x-amz-server-side-encryption", "aws:kms:dsse").set("aws:SourceIp", "10.1.2.3");
+    context.set("aws:PrincipalArn", "arn:aws:iam::111122223333:user/alice").set("aws:SecureTransport", "true");
+    for n in 0..20 {
+        context.set(&format!("aws:PrincipalTag/tag{n}"), "value");
+    }
+    let who = Requester::of(Kind::User, "arn:aws:iam::111122223333:user/alice", "111122223333");
+    // The longest key, which every resource pattern looks at.
+    let resource = format!("arn:aws:s3:::vault/{}", "team-1/".repeat(146));
+    let mut group = c.benchmark_group("policy");
+    for (name, count, resource) in
+        [("20 statements", 20, "arn:aws:s3:::vault/team-1/reports/q1.csv"), ("20 KiB", 58, resource.as_str())]
+    {
+        let policy = policy_of(count);
+        let question = Question { who, action: "s3:PutObject", resource, context: &context };
+        let sources = Sources { resource: Some(&policy), resource_account: "111122223333", ..Sources::default() };
+        group.bench_function(name, |b| b.iter(|| black_box(decide_resource(black_box(&question), &sources).allowed())));
+    }
+    // What matching costs at worst: patterns of many pieces that fail late, as many as fit into 20 KiB.
+    let pattern = format!("\"arn:aws:s3:::vault/*{}b\"", "a?".repeat(240));
+    let text = format!(
+        r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":[{}]}}}}"#,
+        vec![pattern; 39].join(",")
+    );
+    let policy = tresor_policy::Policy::of_resource(&text).expect("the text is written above");
+    let resource = format!("arn:aws:s3:::vault/{}", "a".repeat(1024));
+    let question = Question { who, action: "s3:PutObject", resource: &resource, context: &context };
+    group.bench_function("20 KiB of hostile patterns", |b| {
+        b.iter(|| black_box(policy.judge(black_box(&question)).allow.is_some()));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, sealing, chunked, signature, keys, md5, policies);
 criterion_main!(benches);

@@ -215,6 +215,18 @@ impl Statement {
         self.reach(question).is_some() && self.names(question)
     }
 
+    /// Whether its actions speak of the question's, whatever the rest says.
+    pub fn speaks_of_action(&self, question: &Question<'_>) -> bool {
+        let (patterns, negated) = &self.actions;
+        let is = |pattern: &Pattern| pattern.matches(question.action, question.context, true) == Some(true);
+        patterns.iter().any(is) != *negated
+    }
+
+    /// Whether its principals are everybody.
+    pub fn names_everybody(&self) -> bool {
+        self.principals.as_ref().is_some_and(|principals| !principals.negated && principals.is_open())
+    }
+
     /// Whether the statement speaks of this caller, and how.
     fn reach(&self, question: &Question<'_>) -> Option<Reach> {
         match &self.principals {
@@ -224,10 +236,7 @@ impl Statement {
     }
 
     fn names(&self, question: &Question<'_>) -> bool {
-        let (patterns, negated) = &self.actions;
-        let acted =
-            patterns.iter().any(|pattern| pattern.matches(question.action, question.context, true) == Some(true));
-        if acted == *negated {
+        if !self.speaks_of_action(question) {
             return false;
         }
         if let Some((patterns, negated)) = &self.resources {

@@ -117,6 +117,10 @@ enum PolicyAction {
     /// Runs a file of cases, each a set of policies, a request and the expected decision, and prints each failure. The exit status is 1
     /// when a case fails, 2 when the file cannot be read.
     Check { file: PathBuf },
+    /// Tells which statement decides a request and what it saw. The file holds policies and a request, as a case of `check` does.
+    Explain { file: PathBuf },
+    /// Tells which uploads a bucket policy lets through, and warns where it does not do what it seems to.
+    Lint { file: PathBuf },
 }
 
 /// A file that was named and cannot be read: exit status 2.
@@ -205,6 +209,10 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
             println!("{} passed, {} failed", report.passed, report.failed.len());
             if report.failed.is_empty() { Ok(()) } else { Err("not every case passed".into()) }
         }
+        Sub::Policy { action: PolicyAction::Explain { file } } => {
+            print(&serde_json::to_string_pretty(&policy::explain(&file).map_err(Unreadable)?)?)
+        }
+        Sub::Policy { action: PolicyAction::Lint { file } } => print(&policy::lint(&file).map_err(Unreadable)?),
         Sub::Root { place, action: RootAction::Rotate { new_file } } => {
             rotate_root(&load(&place)?, place.dev, &secrets, &new_file)?;
             println!(

@@ -60,6 +60,15 @@ impl PolicySet {
             ..Sources::default()
         }
     }
+
+    /// Every policy that has a say in the action, with the side it is on.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &Policy)> {
+        let own = self.identity.iter().map(|policy| ("identity-based policy", &**policy));
+        let boundary = self.boundary.iter().flatten().map(|policy| ("permissions boundary", &**policy));
+        let session = self.session.iter().flatten().map(|policy| ("session policy", &**policy));
+        let resource = self.bucket.iter().chain(&self.key).chain(&self.trust);
+        own.chain(boundary).chain(session).chain(resource.map(|policy| ("resource-based policy", policy)))
+    }
 }
 
 /// What is asked besides the policies.

@@ -3,6 +3,11 @@
 
 mod case;
 mod check;
+mod explain;
 mod judge;
+mod lint;
+mod uploads;
 
 pub use check::check;
+pub use explain::explain;
+pub use lint::lint;
