@@ -1,7 +1,7 @@
 //! Connections: accepted, limited, served over HTTP/1.1 with or without TLS, and drained at the end.
 
 use crate::{
-    auth::{AuthError, Authenticated, Authenticator},
+    auth::{AuthError, Authenticated, Authenticator, SigVersion},
     body::Raw,
     facts::{DataFacts, Protection},
     head::{Head, Query},
@@ -278,14 +278,15 @@ impl Front {
         head: &mut Head,
         service: &dyn Service,
         body: Watched,
-        limit: usize,
+        mut limit: usize,
     ) -> Result<(Authenticated, Raw), AuthError> {
         match Authenticator::scope_service(head) {
-            None if head.text("authorization").is_none() => return Err(AuthError::Anonymous),
+            None if head.text("authorization").is_none() => {
+                limit = service.unsigned_document_limit().ok_or(AuthError::Anonymous)?;
+            }
             Some(name) if name != service.signing_name() => return Err(AuthError::WrongService),
-            _ => {}
+            _ => self.authenticator.knows_key(head)?,
         }
-        self.authenticator.knows_key(head)?;
         let _slot = self.documents.acquire().await.map_err(|_| AuthError::BodyBroken)?;
         let read = tokio::time::timeout(HEAD_TIME, Limited::new(body, limit).collect()).await;
         let bytes = match read {
@@ -295,22 +296,43 @@ impl Front {
         };
         head.document_sha256 = Some(tresor_digest::sha256(&bytes));
         let authenticated = self.authenticator.authenticate(head)?;
-        if authenticated.caller.account().is_none() {
+        // Signature Version 2 does not cover a body.
+        if authenticated.info.version == SigVersion::V2 {
+            return Err(AuthError::UnsupportedMechanism);
+        }
+        if authenticated.caller.account().is_none() && service.unsigned_document_limit().is_none() {
             return Err(AuthError::Anonymous);
         }
         Ok((authenticated, Full::new(bytes).map_err(|never| match never {}).boxed_unsync()))
     }
 
-    /// By `X-Amz-Target`, then by the credential scope.
+    /// By `X-Amz-Target`, then by the credential scope. A form or a query that asks STS may come without a signature.
     fn service(&self, head: &Head) -> &Arc<dyn Service> {
         let name = match head.text("x-amz-target") {
             Some(target) if target.starts_with("TrentService.") => Some("kms".to_owned()),
             Some(target) if target.contains("CloudTrail_20131101.") => Some("cloudtrail".to_owned()),
+            _ if is_unsigned_sts(head) => Some("sts".to_owned()),
             _ => Authenticator::scope_service(head),
         };
         let named = name.and_then(|name| self.services.iter().find(|service| service.signing_name() == name));
         named.unwrap_or(&self.services[0])
     }
+}
+
+/// No operation of S3 is a form at the root, or has both parameters.
+fn is_unsigned_sts(head: &Head) -> bool {
+    let form = || head.text("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    let query = || head.query.get("Action").is_some() && head.query.get("Version") == Some("2011-06-15");
+    let asks = match head.method {
+        http::Method::POST => form(),
+        http::Method::GET => query(),
+        _ => false,
+    };
+    let v2 = head.query.get("AWSAccessKeyId").is_some();
+    asks && !v2
+        && head.path == "/"
+        && head.text("authorization").is_none()
+        && Authenticator::scope_service(head).is_none()
 }
 
 /// The encryption an answer names, as figures show it.

@@ -37,6 +37,8 @@ pub trait Service: Send + Sync {
     fn signing_name(&self) -> &'static str;
     /// The longest request of a service whose signatures cover the body itself; nothing for one that streams.
     fn document_limit(&self) -> Option<usize>;
+    /// The longest request that may come without a signature; nothing where none may.
+    fn unsigned_document_limit(&self) -> Option<usize>;
     async fn serve(&self, request: Request, span: &mut AuditSpan) -> Response;
     /// The answer to a request whose caller could not be told.
     fn refuse(&self, head: &Head, why: AuthError) -> Response;

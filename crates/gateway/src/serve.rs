@@ -181,6 +181,9 @@ impl Service for Gateway {
     fn document_limit(&self) -> Option<usize> {
         None
     }
+    fn unsigned_document_limit(&self) -> Option<usize> {
+        None
+    }
 
     async fn serve(&self, request: Request, span: &mut AuditSpan) -> Response {
         let place = Place::of(&request.head);

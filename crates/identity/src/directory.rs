@@ -13,7 +13,7 @@ use crate::{
 use parking_lot::{Mutex, RwLock};
 use std::{collections::HashMap, fmt, sync::Arc};
 use tresor_envelope::{unwrap, wrap};
-use tresor_model::{AccountId, Caller, Clock, Entropy, Principal, Timestamp};
+use tresor_model::{AccountId, Caller, ChangeRecord, Clock, Entropy, Principal, Timestamp};
 use tresor_policy::{Bindings, Policy};
 use zeroize::Zeroizing;
 
@@ -44,6 +44,21 @@ pub struct Directory {
 impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Directory({} accounts)", self.accounts.len())
+    }
+}
+
+/// Whose identities are to change, and the record of the event that changes them.
+#[derive(Clone, Debug)]
+pub struct Writing {
+    pub account: AccountId,
+    /// Committed with the change. Nothing for the command line.
+    pub record: Option<ChangeRecord>,
+}
+
+impl Writing {
+    /// A change that leaves no record.
+    pub fn of(account: &AccountId) -> Self {
+        Self { account: account.clone(), record: None }
     }
 }
 
@@ -341,10 +356,11 @@ impl Directory {
     /// Errors: those of the draft, NoSuchEntity for an account that is not declared, Unavailable.
     pub(crate) async fn change<T>(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         draft: impl FnOnce(&mut Draft<'_>) -> Result<T, IdentityError>,
     ) -> Result<T, IdentityError> {
         let parts = self.parts()?;
+        let account = &writing.account;
         let changing = Arc::clone(&self.changing).lock_owned().await;
         let known = self.world();
         let state = known.account(account).ok_or_else(|| {
@@ -363,10 +379,10 @@ impl Directory {
             return Ok(answer);
         }
         let Draft { state, changes, secrets, .. } = drafted;
-        let (this, account) = (Arc::clone(self), account.clone());
+        let (this, Writing { account, record }) = (Arc::clone(self), writing.clone());
         // A client that leaves must not stop the change between the disk and the memory.
         let done = tokio::spawn(async move {
-            this.parts()?.store.commit(&changes).await?;
+            this.parts()?.store.commit(&changes, record.as_ref()).await?;
             this.apply(&account, &known, state, &changes, secrets);
             drop(changing);
             Ok(())

@@ -1,7 +1,7 @@
 //! Changes of access keys.
 
 use crate::{
-    directory::{Directory, seal_secret},
+    directory::{Directory, Writing, seal_secret},
     error::IdentityError,
     limits,
     records::{AccessKeyRecord, Kind},
@@ -10,7 +10,6 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::sync::Arc;
-use tresor_model::AccountId;
 use zeroize::Zeroizing;
 
 fn no_key(id: &str) -> IdentityError {
@@ -21,11 +20,11 @@ impl Directory {
     /// Makes an access key; it is durable before its secret is shown. Errors: NoSuchEntity, LimitExceeded, Unmodifiable.
     pub async fn create_key(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         user: &str,
     ) -> Result<(AccessKeyRecord, SecretAccessKey), IdentityError> {
         let parts = self.parts()?;
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.changeable(Kind::User, user)?;
             if record.keys.len() >= limits::ACCESS_KEYS_PER_USER {
                 return Err(IdentityError::LimitExceeded(format!(
@@ -50,12 +49,12 @@ impl Directory {
     /// Errors: NoSuchEntity, Unmodifiable.
     pub async fn set_key(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         user: &str,
         id: &str,
         active: bool,
     ) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.changeable(Kind::User, user)?;
             record.keys.iter_mut().find(|key| key.id == id).ok_or_else(|| no_key(id))?.active = active;
             draft.put(record).map(drop)
@@ -64,8 +63,8 @@ impl Directory {
     }
 
     /// Every key of a user at once. Errors: NoSuchEntity, Unmodifiable.
-    pub async fn disable_keys(self: &Arc<Self>, account: &AccountId, user: &str) -> Result<usize, IdentityError> {
-        self.change(account, |draft| {
+    pub async fn disable_keys(self: &Arc<Self>, writing: &Writing, user: &str) -> Result<usize, IdentityError> {
+        self.change(writing, |draft| {
             let mut record = draft.changeable(Kind::User, user)?;
             for key in &mut record.keys {
                 key.active = false;
@@ -78,8 +77,8 @@ impl Directory {
     }
 
     /// Errors: NoSuchEntity, Unmodifiable.
-    pub async fn delete_key(self: &Arc<Self>, account: &AccountId, user: &str, id: &str) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+    pub async fn delete_key(self: &Arc<Self>, writing: &Writing, user: &str, id: &str) -> Result<(), IdentityError> {
+        self.change(writing, |draft| {
             let mut record = draft.changeable(Kind::User, user)?;
             let before = record.keys.len();
             record.keys.retain(|key| key.id != id);

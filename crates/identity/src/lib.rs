@@ -20,9 +20,10 @@ mod world;
 
 pub use account::Account;
 pub use aws_policies::all as aws_policies;
-pub use directory::{Directory, DirectoryParts, NoSigner};
+pub use directory::{Directory, DirectoryParts, NoSigner, Writing};
 pub use error::{DirectoryError, IdentityError};
 pub use members::{MemberUpdate, NewMember};
+pub use names::check_tags;
 pub use policies::{NewPolicy, TagTarget};
 pub use records::{
     AccessKeyRecord, IdentityChange, IdentityRecord, IdentityStore, KeptIdentities, Kind, PolicyRecord, PolicyVersion,

@@ -1,7 +1,7 @@
 //! Changes of users, groups and roles.
 
 use crate::{
-    directory::Directory,
+    directory::{Directory, Writing},
     draft::{Draft, no_such},
     error::IdentityError,
     limits,
@@ -10,7 +10,6 @@ use crate::{
     world::Member,
 };
 use std::sync::Arc;
-use tresor_model::AccountId;
 
 /// What a user, group or role is to be.
 #[derive(Clone, Debug)]
@@ -94,14 +93,14 @@ fn check_policy(draft: &Draft<'_>, arn: &str) -> Result<(), IdentityError> {
 
 impl Directory {
     /// Errors: EntityAlreadyExists, LimitExceeded, MalformedPolicy, NoSuchEntity for a boundary, Validation.
-    pub async fn create(self: &Arc<Self>, account: &AccountId, new: NewMember) -> Result<Arc<Member>, IdentityError> {
+    pub async fn create(self: &Arc<Self>, writing: &Writing, new: NewMember) -> Result<Arc<Member>, IdentityError> {
         check_name(&new.name, name_member(new.kind), new.kind.max_name())?;
         check_path(&new.path)?;
         if let Some(role) = &new.role {
             check_role(role, &new.name)?;
             self.check_trust_principals(&role.trust)?;
         }
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             check_free(draft, new.kind, &new.name, None)?;
             let (quota, most) = quota(new.kind);
             if draft.state.members(new.kind).count() >= most {
@@ -115,7 +114,7 @@ impl Directory {
             draft.put(IdentityRecord {
                 id: draft.unique_id(new.kind.id_prefix()),
                 kind: new.kind,
-                account: account.clone(),
+                account: draft.account.clone(),
                 name: new.name,
                 path: new.path,
                 created: draft.now,
@@ -134,7 +133,7 @@ impl Directory {
     /// Errors: NoSuchEntity, EntityAlreadyExists, Unmodifiable, Validation, MalformedPolicy, LimitExceeded.
     pub async fn update(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         kind: Kind,
         name: &str,
         update: MemberUpdate,
@@ -142,7 +141,7 @@ impl Directory {
         if let Some(trust) = &update.trust {
             self.check_trust_principals(trust)?;
         }
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.changeable(kind, name)?;
             if let Some(path) = update.new_path {
                 check_path(&path)?;
@@ -169,8 +168,8 @@ impl Directory {
     }
 
     /// Only what has nothing left. Errors: NoSuchEntity, DeleteConflict, Unmodifiable.
-    pub async fn delete(self: &Arc<Self>, account: &AccountId, kind: Kind, name: &str) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+    pub async fn delete(self: &Arc<Self>, writing: &Writing, kind: Kind, name: &str) -> Result<(), IdentityError> {
+        self.change(writing, |draft| {
             let record = draft.changeable(kind, name)?;
             let left =
                 if !record.groups.is_empty() || (kind == Kind::Group && draft.state.users_of(name).next().is_some()) {
@@ -196,11 +195,11 @@ impl Directory {
     /// With everything it has: for the command line. Errors: NoSuchEntity, Unmodifiable.
     pub async fn delete_whole(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         kind: Kind,
         name: &str,
     ) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             draft.changeable(kind, name)?;
             draft.remove(kind, name);
             Ok(())
@@ -211,13 +210,13 @@ impl Directory {
     /// Sets an inline policy. Errors: NoSuchEntity, MalformedPolicy, LimitExceeded, Unmodifiable, Validation.
     pub async fn put_inline(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         (kind, name): (Kind, &str),
         policy: &str,
         text: &str,
     ) -> Result<(), IdentityError> {
         check_name(policy, "policyName", 128)?;
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.changeable(kind, name)?;
             record.inline.retain(|(known, _)| known != policy);
             record.inline.push((policy.to_owned(), text.to_owned()));
@@ -237,11 +236,11 @@ impl Directory {
     /// Errors: NoSuchEntity, Unmodifiable.
     pub async fn delete_inline(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         (kind, name): (Kind, &str),
         policy: &str,
     ) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.changeable(kind, name)?;
             let before = record.inline.len();
             record.inline.retain(|(known, _)| known != policy);
@@ -259,11 +258,11 @@ impl Directory {
     /// Attaching what is attached succeeds. Errors: NoSuchEntity, LimitExceeded, Unmodifiable.
     pub async fn attach(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         (kind, name): (Kind, &str),
         arn: &str,
     ) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.changeable(kind, name)?;
             check_policy(draft, arn)?;
             if record.attached.iter().any(|known| known == arn) {
@@ -285,11 +284,11 @@ impl Directory {
     /// Errors: NoSuchEntity, Unmodifiable.
     pub async fn detach(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         (kind, name): (Kind, &str),
         arn: &str,
     ) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.changeable(kind, name)?;
             let before = record.attached.len();
             record.attached.retain(|known| known != arn);
@@ -304,11 +303,11 @@ impl Directory {
     /// Sets or removes the permission boundary of a user or role. Errors: NoSuchEntity, Unmodifiable.
     pub async fn set_boundary(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         (kind, name): (Kind, &str),
         boundary: Option<&str>,
     ) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.changeable(kind, name)?;
             match boundary {
                 Some(arn) => check_policy(draft, arn)?,
@@ -330,12 +329,12 @@ impl Directory {
     /// Errors: NoSuchEntity, LimitExceeded, Unmodifiable.
     pub async fn set_group(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         user: &str,
         group: &str,
         within: bool,
     ) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             if draft.state.member(Kind::Group, group).is_none() {
                 return Err(no_such(Kind::Group, group));
             }

@@ -1,7 +1,7 @@
 //! Changes of managed policies, and of the tags of everything.
 
 use crate::{
-    directory::Directory,
+    directory::{Directory, Writing},
     draft::Draft,
     error::IdentityError,
     limits,
@@ -10,7 +10,6 @@ use crate::{
     world::{AccountState, Managed},
 };
 use std::sync::Arc;
-use tresor_model::AccountId;
 
 /// What a managed policy is to be.
 #[derive(Clone, Debug)]
@@ -70,13 +69,13 @@ impl Directory {
     /// Errors: EntityAlreadyExists, LimitExceeded, MalformedPolicy, Validation.
     pub async fn create_policy(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         new: NewPolicy,
     ) -> Result<Arc<Managed>, IdentityError> {
         check_name(&new.name, "policyName", 128)?;
         check_path(&new.path)?;
         check_size(&new.text)?;
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             if draft.state.policies().any(|policy| policy.record.name.eq_ignore_ascii_case(&new.name)) {
                 return Err(IdentityError::EntityAlreadyExists(format!(
                     "A policy called {} already exists. Duplicate names are not allowed.",
@@ -92,7 +91,7 @@ impl Directory {
             let mut tags = Vec::new();
             merge_tags(&mut tags, new.tags, limits::TAGS)?;
             draft.put_policy(PolicyRecord {
-                account: account.clone(),
+                account: draft.account.clone(),
                 id: draft.unique_id("ANPA"),
                 name: new.name,
                 path: new.path,
@@ -109,8 +108,8 @@ impl Directory {
     }
 
     /// Errors: NoSuchEntity, DeleteConflict, Unmodifiable.
-    pub async fn delete_policy(self: &Arc<Self>, account: &AccountId, arn: &str) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+    pub async fn delete_policy(self: &Arc<Self>, writing: &Writing, arn: &str) -> Result<(), IdentityError> {
+        self.change(writing, |draft| {
             let record = draft.policy(arn)?;
             let conflict = |text: &str| Err(IdentityError::DeleteConflict(text.into()));
             if draft.state.attached_to(arn).next().is_some() || draft.state.bounded_by(arn).next().is_some() {
@@ -128,14 +127,14 @@ impl Directory {
     /// The new version's number. Errors: NoSuchEntity, LimitExceeded, MalformedPolicy, Unmodifiable.
     pub async fn create_version(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         arn: &str,
         text: &str,
         default: bool,
     ) -> Result<PolicyVersion, IdentityError> {
         check_size(text)?;
         tresor_policy::Policy::of_identity(text).map_err(|error| IdentityError::MalformedPolicy(error.to_string()))?;
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.policy(arn)?;
             if record.versions.len() >= limits::VERSIONS_PER_POLICY {
                 return Err(IdentityError::LimitExceeded(format!(
@@ -159,11 +158,11 @@ impl Directory {
     /// Errors: NoSuchEntity, DeleteConflict, Unmodifiable.
     pub async fn delete_version(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         arn: &str,
         version: &str,
     ) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.policy(arn)?;
             let number = version_number(&record, version)?;
             if number == record.default {
@@ -179,11 +178,11 @@ impl Directory {
     /// Errors: NoSuchEntity, Unmodifiable.
     pub async fn set_default_version(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         arn: &str,
         version: &str,
     ) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.policy(arn)?;
             record.default = version_number(&record, version)?;
             record.updated = draft.now;
@@ -195,21 +194,21 @@ impl Directory {
     /// Errors: NoSuchEntity, InvalidInput, LimitExceeded, Unmodifiable, Validation.
     pub async fn tag(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         target: TagTarget<'_>,
         tags: Vec<(String, String)>,
     ) -> Result<(), IdentityError> {
-        self.change(account, |draft| retag(draft, &target, |known| merge_tags(known, tags, limits::TAGS))).await
+        self.change(writing, |draft| retag(draft, &target, |known| merge_tags(known, tags, limits::TAGS))).await
     }
 
     /// Keys that are not there are no error. Errors: NoSuchEntity, Unmodifiable.
     pub async fn untag(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         target: TagTarget<'_>,
         keys: &[String],
     ) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             retag(draft, &target, |known| {
                 known.retain(|(key, _)| !keys.iter().any(|gone| gone.eq_ignore_ascii_case(key)));
                 Ok(())

@@ -1,8 +1,13 @@
 //! Changes of identity providers. Their keys stand in the server's configuration: nothing is fetched.
 
-use crate::{directory::Directory, error::IdentityError, limits, names::merge_tags, records::ProviderRecord};
+use crate::{
+    directory::{Directory, Writing},
+    error::IdentityError,
+    limits,
+    names::merge_tags,
+    records::ProviderRecord,
+};
 use std::sync::Arc;
-use tresor_model::AccountId;
 
 fn check_thumbprints(thumbprints: &[String]) -> Result<(), IdentityError> {
     if thumbprints.len() > limits::THUMBPRINTS_PER_PROVIDER {
@@ -38,7 +43,7 @@ impl Directory {
     /// `url` starts with `https://`. Errors: EntityAlreadyExists, InvalidInput, LimitExceeded, Validation.
     pub async fn create_provider(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         url: &str,
         client_ids: Vec<String>,
         thumbprints: Vec<String>,
@@ -51,7 +56,7 @@ impl Directory {
         };
         check_client_ids(&client_ids)?;
         check_thumbprints(&thumbprints)?;
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             if draft.state.providers().any(|known| known.url == place) {
                 return Err(IdentityError::EntityAlreadyExists(format!("Provider with url {url} already exists.")));
             }
@@ -62,7 +67,7 @@ impl Directory {
                 )));
             }
             let mut record = ProviderRecord {
-                account: account.clone(),
+                account: draft.account.clone(),
                 url: place.to_owned(),
                 created: draft.now,
                 client_ids,
@@ -76,8 +81,8 @@ impl Directory {
     }
 
     /// What is not there is no error, as on AWS.
-    pub async fn delete_provider(self: &Arc<Self>, account: &AccountId, arn: &str) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+    pub async fn delete_provider(self: &Arc<Self>, writing: &Writing, arn: &str) -> Result<(), IdentityError> {
+        self.change(writing, |draft| {
             if let Ok(record) = draft.provider(arn) {
                 draft.remove_provider(&record);
             }
@@ -89,12 +94,12 @@ impl Directory {
     /// Adds a client id, or takes it away; both succeed when nothing is to be done. Errors: NoSuchEntity, LimitExceeded, Validation.
     pub async fn set_client_id(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         arn: &str,
         client_id: &str,
         within: bool,
     ) -> Result<(), IdentityError> {
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.provider(arn)?;
             record.client_ids.retain(|known| known != client_id);
             if within {
@@ -110,12 +115,12 @@ impl Directory {
     /// Errors: NoSuchEntity, InvalidInput, Validation.
     pub async fn set_thumbprints(
         self: &Arc<Self>,
-        account: &AccountId,
+        writing: &Writing,
         arn: &str,
         thumbprints: Vec<String>,
     ) -> Result<(), IdentityError> {
         check_thumbprints(&thumbprints)?;
-        self.change(account, |draft| {
+        self.change(writing, |draft| {
             let mut record = draft.provider(arn)?;
             record.thumbprints = thumbprints;
             draft.put_provider(record);

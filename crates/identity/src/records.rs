@@ -1,7 +1,7 @@
 //! Users, groups, roles, managed policies and identity providers as they are stored.
 
 use std::fmt;
-use tresor_model::{AccountId, PARTITION, Timestamp};
+use tresor_model::{AccountId, ChangeRecord, PARTITION, Timestamp};
 
 /// What an identity is. Only users and roles are principals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, minicbor::Encode, minicbor::Decode)]
@@ -258,6 +258,10 @@ pub enum IdentityChange {
 pub trait IdentityStore: Send + Sync + fmt::Debug {
     /// Errors: Unavailable.
     async fn load(&self) -> Result<KeptIdentities, crate::IdentityError>;
-    /// All or nothing. Errors: Unavailable.
-    async fn commit(&self, changes: &[IdentityChange]) -> Result<(), crate::IdentityError>;
+    /// All or nothing, with the record of what changes them. Errors: Unavailable.
+    async fn commit(
+        &self,
+        changes: &[IdentityChange],
+        record: Option<&ChangeRecord>,
+    ) -> Result<(), crate::IdentityError>;
 }

@@ -34,7 +34,11 @@ impl IdentityStore for Memory {
     async fn load(&self) -> Result<KeptIdentities, IdentityError> {
         Ok(KeptIdentities { identities: self.0.lock().clone(), ..KeptIdentities::default() })
     }
-    async fn commit(&self, changes: &[IdentityChange]) -> Result<(), IdentityError> {
+    async fn commit(
+        &self,
+        changes: &[IdentityChange],
+        _: Option<&tresor_model::ChangeRecord>,
+    ) -> Result<(), IdentityError> {
         let mut rows = self.0.lock();
         for change in changes {
             match change {
@@ -52,6 +56,10 @@ impl IdentityStore for Memory {
 
 fn id() -> AccountId {
     "111122223333".parse().unwrap()
+}
+
+fn writing() -> Writing {
+    Writing::of(&id())
 }
 
 fn declared() -> Directory {
@@ -96,14 +104,14 @@ fn one_access_key_has_one_secret() {
 async fn what_is_made_signs_until_it_is_disabled_and_outlives_the_process() {
     let (store, machine) = (Arc::new(Memory::default()), Arc::new(Machine::default()));
     let directory = opened(&store, &machine).await;
-    directory.create(&id(), user("bob")).await.unwrap();
-    let (key, secret) = directory.create_key(&id(), "bob").await.unwrap();
+    directory.create(&writing(), user("bob")).await.unwrap();
+    let (key, secret) = directory.create_key(&writing(), "bob").await.unwrap();
     assert!(!format!("{:?}", store.0.lock()).contains(secret.expose()));
     let signs =
         |directory: &Directory| directory.signer(&key.id, None, machine.now()).map(|found| found.secret.clone());
     assert!(signs(&directory).unwrap().equals(&secret));
     directory
-        .update(&id(), Kind::User, "bob", MemberUpdate { new_name: Some("rob".into()), ..MemberUpdate::default() })
+        .update(&writing(), Kind::User, "bob", MemberUpdate { new_name: Some("rob".into()), ..MemberUpdate::default() })
         .await
         .unwrap();
     let renamed = opened(&store, &machine).await;
@@ -112,11 +120,11 @@ async fn what_is_made_signs_until_it_is_disabled_and_outlives_the_process() {
         let principal = directory.signer(&key.id, None, machine.now()).unwrap().principal.clone();
         assert_eq!(principal, Principal::user(id(), "rob"));
     }
-    directory.set_key(&id(), "rob", &key.id, false).await.unwrap();
+    directory.set_key(&writing(), "rob", &key.id, false).await.unwrap();
     assert_eq!(signs(&directory).unwrap_err(), NoSigner::Unknown);
-    assert!(matches!(directory.delete(&id(), Kind::User, "rob").await, Err(IdentityError::DeleteConflict(_))));
-    directory.delete_key(&id(), "rob", &key.id).await.unwrap();
-    directory.delete(&id(), Kind::User, "rob").await.unwrap();
+    assert!(matches!(directory.delete(&writing(), Kind::User, "rob").await, Err(IdentityError::DeleteConflict(_))));
+    directory.delete_key(&writing(), "rob", &key.id).await.unwrap();
+    directory.delete(&writing(), Kind::User, "rob").await.unwrap();
     assert!(store.0.lock().is_empty());
 }
 
@@ -124,19 +132,19 @@ async fn what_is_made_signs_until_it_is_disabled_and_outlives_the_process() {
 async fn a_changed_policy_binds_the_next_request() {
     let (store, machine) = (Arc::new(Memory::default()), Arc::new(Machine::default()));
     let directory = opened(&store, &machine).await;
-    directory.create(&id(), user("bob")).await.unwrap();
-    directory.create(&id(), NewMember { kind: Kind::Group, ..user("team") }).await.unwrap();
+    directory.create(&writing(), user("bob")).await.unwrap();
+    directory.create(&writing(), NewMember { kind: Kind::Group, ..user("team") }).await.unwrap();
     let caller = Caller::local(Principal::user(id(), "bob"));
     assert_eq!(directory.bindings(&caller).identity.len(), 0);
-    directory.put_inline(&id(), (Kind::Group, "team"), "p", ALLOW).await.unwrap();
-    directory.set_group(&id(), "bob", "team", true).await.unwrap();
-    directory.attach(&id(), (Kind::User, "bob"), "arn:aws:iam::aws:policy/AdministratorAccess").await.unwrap();
+    directory.put_inline(&writing(), (Kind::Group, "team"), "p", ALLOW).await.unwrap();
+    directory.set_group(&writing(), "bob", "team", true).await.unwrap();
+    directory.attach(&writing(), (Kind::User, "bob"), "arn:aws:iam::aws:policy/AdministratorAccess").await.unwrap();
     assert_eq!(directory.bindings(&caller).identity.len(), 2);
-    directory.delete_inline(&id(), (Kind::Group, "team"), "p").await.unwrap();
+    directory.delete_inline(&writing(), (Kind::Group, "team"), "p").await.unwrap();
     assert_eq!(directory.bindings(&caller).identity.len(), 1);
-    let broken = directory.put_inline(&id(), (Kind::User, "bob"), "p", "{}").await;
+    let broken = directory.put_inline(&writing(), (Kind::User, "bob"), "p", "{}").await;
     assert!(matches!(broken, Err(IdentityError::MalformedPolicy(_))));
-    assert!(matches!(directory.create(&id(), user("BOB")).await, Err(IdentityError::EntityAlreadyExists(_))));
+    assert!(matches!(directory.create(&writing(), user("BOB")).await, Err(IdentityError::EntityAlreadyExists(_))));
 }
 
 #[tokio::test]
@@ -146,7 +154,7 @@ async fn a_session_ends_with_its_time_its_role_and_any_change_of_its_token() {
     let trust = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}}"#;
     let detail = RoleDetail { description: None, max_session_seconds: 3600, trust: trust.into() };
     let new = NewMember { kind: Kind::Role, role: Some(detail), ..user("app") };
-    let role = directory.create(&id(), new.clone()).await.unwrap();
+    let role = directory.create(&writing(), new.clone()).await.unwrap();
     let subject = Subject::Role {
         account: id(),
         path: "/".into(),
@@ -181,9 +189,9 @@ async fn a_session_ends_with_its_time_its_role_and_any_change_of_its_token() {
         broken[n] = if broken[n] == b'A' { b'B' } else { b'A' };
         assert!(signs(&String::from_utf8(broken).unwrap(), 0).is_err(), "character {n}");
     }
-    directory.delete(&id(), Kind::Role, "app").await.unwrap();
+    directory.delete(&writing(), Kind::Role, "app").await.unwrap();
     assert_eq!(signs(token, 0).unwrap_err(), NoSigner::InvalidToken);
     // Another role under the old name is another one.
-    directory.create(&id(), new).await.unwrap();
+    directory.create(&writing(), new).await.unwrap();
     assert_eq!(signs(token, 0).unwrap_err(), NoSigner::InvalidToken);
 }

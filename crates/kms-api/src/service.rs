@@ -138,6 +138,10 @@ impl Service for KmsService {
         Some(MAX_REQUEST)
     }
 
+    fn unsigned_document_limit(&self) -> Option<usize> {
+        None
+    }
+
     async fn serve(&self, request: Request, span: &mut AuditSpan) -> Response {
         let request_id = request.head.request_id.clone();
         let response = match self.answer(request, span).await {

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use std::sync::Arc;
 use tresor_envelope::RecordKey;
 use tresor_identity::{IdentityChange, IdentityError, IdentityStore, KeptIdentities, Kind};
-use tresor_model::AccountId;
-use tresor_storage::{Batch, MetaStore, Partition, Scan, open_record, seal_record};
+use tresor_model::{AccountId, ChangeRecord};
+use tresor_storage::{Batch, MetaStore, Partition, Scan, open_record, outbox_row, seal_record};
 
 /// Authenticated rows; the secrets of access keys are sealed before they come here.
 #[derive(Debug)]
@@ -67,8 +67,13 @@ impl IdentityStore for IdentityRecords {
         Ok(kept)
     }
 
-    async fn commit(&self, changes: &[IdentityChange]) -> Result<(), IdentityError> {
+    async fn commit(&self, changes: &[IdentityChange], record: Option<&ChangeRecord>) -> Result<(), IdentityError> {
         let mut batch = Batch::default();
+        if let Some(record) = record {
+            record.sent_to(Partition::IAM.0);
+            let (row, value) = outbox_row(&self.records, Partition::IAM, record);
+            batch = batch.put(row, value);
+        }
         for change in changes {
             batch = match change {
                 IdentityChange::Put(record) => {
@@ -86,6 +91,10 @@ impl IdentityStore for IdentityRecords {
                 IdentityChange::RemoveProvider { account, url } => batch.delete(row(PROVIDERS, account, url)),
             };
         }
-        self.meta.commit(Partition::IAM, batch).await.map_err(failed)
+        self.meta.commit(Partition::IAM, batch).await.map_err(failed)?;
+        if let Some(record) = record {
+            record.kept_in(Partition::IAM.0);
+        }
+        Ok(())
     }
 }

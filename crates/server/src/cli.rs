@@ -8,6 +8,7 @@ use crate::{
     control,
     machine::Secrets,
     operations, policy, serve,
+    users::UserAction,
     verify::{self, Said},
 };
 use clap::{Args, Parser, Subcommand};
@@ -87,6 +88,16 @@ enum Sub {
         place: Place,
         #[command(subcommand)]
         action: RootAction,
+    },
+    /// Users and their access keys.
+    User {
+        #[command(flatten)]
+        place: Place,
+        /// The account; the first one of the configuration when nothing is said.
+        #[arg(long, global = true)]
+        account: Option<String>,
+        #[command(subcommand)]
+        action: UserAction,
     },
     /// Reads and proves the audit trail.
     Audit {
@@ -220,6 +231,18 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
                 new_file.display()
             );
             Ok(())
+        }
+        Sub::User { place, account, action } => {
+            let action = match action {
+                // The running server may not see the caller's files.
+                UserAction::Add { name, policy: Some(policy), .. } => {
+                    let document = std::fs::read_to_string(&policy)
+                        .map_err(|error| format!("the policy {} cannot be read: {error}", policy.display()))?;
+                    UserAction::Add { name, policy: Some(policy), document: Some(document) }
+                }
+                other => other,
+            };
+            command(&place, Command::Users { account, action }, &secrets)
         }
         Sub::Audit { place, action } => command(&place, Command::Audit { action }, &secrets),
         Sub::Verify { place, json } => look(&place, json, &secrets),

@@ -1,6 +1,10 @@
 //! Commands that touch data, run by the server that holds the directory, or by the command line when none runs.
 
-use crate::{assemble::Parts, backup};
+use crate::{
+    assemble::Parts,
+    backup,
+    users::{self, UserAction},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -15,6 +19,10 @@ pub enum Command {
     Keys {
         account: Option<String>,
         action: KeyAction,
+    },
+    Users {
+        account: Option<String>,
+        action: UserAction,
     },
     Inspect {
         bucket: String,
@@ -113,17 +121,22 @@ pub enum KeyAction {
 pub async fn run(parts: &Parts, command: Command) -> Result<Value, String> {
     match command {
         Command::Keys { account, action } => keys(parts, account, action).await,
+        Command::Users { account, action } => users::run(parts, &account_of(parts, account)?, action).await,
         Command::Audit { action } => audit(parts, action).await,
         Command::Inspect { bucket, key } => inspect(parts, &bucket, &key).await,
         Command::Verify => Err("verify tells what it finds while it looks".into()),
     }
 }
 
+fn account_of(parts: &Parts, named: Option<String>) -> Result<AccountId, String> {
+    match named {
+        Some(id) => id.parse().map_err(|_| format!("{id:?} is not an account id")),
+        None => Ok(parts.first_account.clone()),
+    }
+}
+
 async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Result<Value, String> {
-    let account: AccountId = match account {
-        Some(id) => id.parse().map_err(|_| format!("{id:?} is not an account id"))?,
-        None => parts.first_account.clone(),
-    };
+    let account = account_of(parts, account)?;
     let ring = &parts.keys;
     let caller = Caller::local(Principal::Root { account: account.clone() });
     let text = |error: KmsError| error.to_string();

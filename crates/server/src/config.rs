@@ -27,6 +27,7 @@ pub struct Config {
     pub root_key: RootKey,
     pub log: Log,
     pub account: Vec<Account>,
+    pub identity_provider: Vec<IdentityProvider>,
     pub kms: Kms,
     pub audit: Audit,
     /// Where the file lies: policies are named relative to it.
@@ -45,6 +46,7 @@ impl Default for Config {
             root_key: RootKey::default(),
             log: Log::default(),
             account: Vec::new(),
+            identity_provider: Vec::new(),
             kms: Kms::default(),
             audit: Audit::default(),
             directory: PathBuf::new(),
@@ -191,6 +193,16 @@ impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "User({})", self.name)
     }
+}
+
+/// The public keys of an OpenID Connect provider: nothing is fetched.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityProvider {
+    /// `https://..`, as its tokens name it.
+    pub url: String,
+    /// A JWK set, relative to the configuration.
+    pub jwks: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]

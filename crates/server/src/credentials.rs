@@ -6,7 +6,7 @@ use std::{
     io,
     path::{Path, PathBuf},
 };
-use tresor_identity::{Account, Credential, Directory, DirectoryError, SecretAccessKey};
+use tresor_identity::{Account, Credential, Directory, DirectoryError, Issuers, Jwks, SecretAccessKey};
 use tresor_model::{AccountId, Entropy, Principal};
 use tresor_policy::Policy;
 
@@ -21,6 +21,8 @@ pub enum CredentialsError {
     File(String, io::Error),
     #[error("the policy {0} cannot be used: {1}")]
     Policy(PathBuf, String),
+    #[error("the keys of an identity provider in {0} cannot be used: {1}")]
+    Keys(PathBuf, String),
     #[error("an account id is malformed")]
     Account,
 }
@@ -76,6 +78,19 @@ pub fn directory(
     let account = ids[bearer.unwrap_or(0)].clone();
     directory.add_credential(&key, Credential::new(Principal::Root { account }, secret))?;
     Ok(directory)
+}
+
+/// The keys of identity providers that the configuration gives. Errors: Keys.
+pub fn issuers(config: &Config) -> Result<Issuers, CredentialsError> {
+    let mut issuers = Issuers::default();
+    for declared in &config.identity_provider {
+        let path = config.directory.join(&declared.jwks);
+        let failed = |why: String| CredentialsError::Keys(path.clone(), why);
+        let json = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
+        let url = declared.url.strip_prefix("https://").unwrap_or(&declared.url).trim_end_matches('/');
+        issuers.0.insert(url.to_owned(), Jwks::parse(&json).map_err(failed)?);
+    }
+    Ok(issuers)
 }
 
 /// The access key of the credentials file, which is made if it is not there.

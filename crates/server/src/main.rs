@@ -16,6 +16,7 @@ mod policy;
 mod recorder;
 mod root_key;
 mod serve;
+mod users;
 mod verify;
 
 use std::process::ExitCode;

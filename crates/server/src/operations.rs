@@ -12,6 +12,7 @@ pub fn json() -> String {
     }
     rows.extend(tresor_kms_api::operations().iter().map(|row| json!(row)));
     rows.extend(tresor_cloudtrail_api::operations().iter().map(|row| json!(row)));
+    rows.extend(tresor_iam_api::operations().iter().map(|row| json!(row)));
     serde_json::to_string_pretty(&rows).unwrap_or_default()
 }
 
@@ -58,6 +59,19 @@ pub fn markdown() -> String {
     for row in rows {
         let answers = if row.implemented { "yes" } else { "unsupported" };
         text.push_str(&format!("| {} | {answers} | {} |\n", row.name, row.action));
+    }
+    for (service, title) in [("iam", "IAM"), ("sts", "STS")] {
+        let rows: Vec<_> = tresor_iam_api::operations().into_iter().filter(|row| row.service == service).collect();
+        let have = rows.iter().filter(|row| row.implemented).count();
+        text.push_str(&format!(
+            "\n## {title}\n\n{have} of the {} operations of the {title} API model answer; every other one answers InvalidAction by its \
+             name.\n\n| operation | answers | IAM action |\n|---|---|---|\n",
+            rows.len()
+        ));
+        for row in rows {
+            let answers = if row.implemented { "yes" } else { "no" };
+            text.push_str(&format!("| {} | {answers} | {} |\n", row.name, row.action));
+        }
     }
     text
 }

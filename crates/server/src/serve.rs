@@ -3,7 +3,7 @@
 use crate::{
     assemble::{AssembleError, assemble},
     config::{Config, NewBuckets},
-    control, files,
+    control, credentials, files,
     machine::Secrets,
 };
 use serde_json::json;
@@ -27,6 +27,7 @@ use tresor_front::{
     serve_admin, tls_from_pem,
 };
 use tresor_gateway::{Gateway, GatewayParts, GatewaySettings};
+use tresor_iam_api::{Api, IamService, StsService};
 use tresor_kms::KeyRing;
 use tresor_kms_api::KmsService;
 use tresor_records::{KeyRecords, ObjectDependents};
@@ -44,6 +45,8 @@ pub enum ServeError {
     Listen(SocketAddr, io::Error),
     #[error("tls_listen needs tls_certificate and tls_key, or --dev")]
     NoCertificate,
+    #[error(transparent)]
+    Credentials(#[from] credentials::CredentialsError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -159,6 +162,12 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
         md5: Md5Pool::new().map_err(ServeError::Thread)?,
     };
     let gateway = Gateway::new(settings, gateway);
+    let iam = Arc::new(Api {
+        directory: Arc::clone(&parts.directory),
+        issuers: credentials::issuers(&config)?,
+        clock: Arc::clone(&parts.clock),
+        region: config.region.clone(),
+    });
     let front = Arc::new(Front {
         settings: FrontSettings {
             max_connections: config.server.max_connections,
@@ -168,6 +177,8 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
         authenticator,
         services: vec![
             Arc::new(gateway),
+            Arc::new(IamService(Arc::clone(&iam))),
+            Arc::new(StsService(iam)),
             Arc::new(KmsService::new(Arc::clone(&parts.keys), Arc::new(ObjectDependents(parts.store.clone())))),
             Arc::new(CloudTrailService::new(
                 Arc::clone(&parts.audit) as Arc<dyn History>,

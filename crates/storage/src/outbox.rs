@@ -109,7 +109,7 @@ impl Shared {
 impl Store {
     /// Every partition that may hold events.
     pub async fn outbox_partitions(&self) -> Result<Vec<Partition>, StoreError> {
-        let mut all = vec![Partition::KMS, Partition::CATALOG];
+        let mut all = vec![Partition::KMS, Partition::IAM, Partition::CATALOG];
         all.extend(self.all_buckets().await?.iter().map(|bucket| partition(bucket.id)));
         Ok(all)
     }
