@@ -291,7 +291,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         runtime.block_on(async {
             let mut tasks = Vec::new();
-            for pieces in bodies.to_vec() {
+            for pieces in bodies.iter().cloned() {
                 let body = pool.body();
                 tasks.push(tokio::spawn(async move {
                     for piece in pieces {
