@@ -152,6 +152,17 @@ def test_figures_name_operations_encryption_and_keys(server):
     kms.schedule_key_deletion(KeyId=arn)
     with pytest.raises(ClientError):
         s3.get_object(Bucket="figures", Key="k")
+    s3.put_object(Bucket="figures", Key="large", Body=b"x" * 100_000)
+    s3.delete_object(Bucket="figures", Key="large")
+
+    def collected():
+        text = urllib.request.urlopen(server.endpoints["admin"] + "/metrics").read().decode()
+        return "tresor_storage_blobs_removed_total 1" in text and "tresor_collector_rows_total 1" in text
+
+    deadline = time.monotonic() + 30
+    while not collected():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     text = urllib.request.urlopen(server.endpoints["admin"] + "/metrics").read().decode()
     assert 'tresor_requests_total{service="s3",operation="PutObject",status="200",sse="SSE-KMS"} 1' in text
     assert 'tresor_requests_total{service="s3",operation="GetObject",status="400",sse=""} 1' in text
@@ -159,6 +170,9 @@ def test_figures_name_operations_encryption_and_keys(server):
     assert f'tresor_kms_calls_total{{key="{arn}",operation="Decrypt",outcome="PendingDeletion"}} 1' in text
     assert 'tresor_request_seconds_bucket{le="0.5",service="kms",operation="CreateKey"} 1' in text
     assert 'tresor_keys{state="PendingDeletion"} 1' in text and 'tresor_keys{state="Enabled"} 1' in text
+    assert "tresor_storage_inline_writes_total 1" in text and "tresor_storage_blob_writes_total 1" in text
+    assert "tresor_storage_blob_bytes_total 100032" in text
+    assert "tresor_collector_waiting 0" in text and "tresor_collector_errors_total 0" in text
     assert 'tresor_secret_memory_bytes{locked="yes"} ' in text
     server.stop()
 

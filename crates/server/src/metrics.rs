@@ -7,9 +7,10 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, sync::atomic::Ordering};
 use tresor_audit::Event;
 use tresor_kms::KeyState;
+use tresor_storage::StoreFigures;
 
 /// KMS keys that have figures of their own; the rest is counted as "other".
 const MAX_KEYS: usize = 10_000;
@@ -54,7 +55,60 @@ pub struct Metrics {
     mirror_behind: Gauge,
     key_states: Family<StateLabels, Gauge>,
     secret_bytes: Family<MemoryLabels, Gauge>,
+    store: StoreMetrics,
     keys: Mutex<HashSet<String>>,
+}
+
+/// The store's own counts, shown as they are.
+struct StoreMetrics {
+    inline_writes: Counter,
+    blob_writes: Counter,
+    blob_bytes: Counter,
+    blobs_removed: Counter,
+    garbage_collected: Counter,
+    collector_errors: Counter,
+    garbage_waiting: Gauge,
+}
+
+impl StoreMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let inline_writes = counter("storage_inline_writes", "Small bodies written inside of a commit");
+        let blob_writes = counter("storage_blob_writes", "Bodies written to files of their own");
+        let blob_bytes = counter("storage_blob_bytes", "Bytes of ciphertext of the bodies written to files of their own");
+        let blobs_removed = counter("storage_blobs_removed", "Files of bodies that were removed");
+        let garbage_collected = counter("collector_rows", "Rows of garbage whose work is done");
+        let collector_errors = counter("collector_errors", "Rows of garbage whose work failed; they stay until the next start");
+        let garbage_waiting = Gauge::default();
+        registry.register("collector_waiting", "Rows of garbage that wait", garbage_waiting.clone());
+        Self {
+            inline_writes,
+            blob_writes,
+            blob_bytes,
+            blobs_removed,
+            garbage_collected,
+            collector_errors,
+            garbage_waiting,
+        }
+    }
+
+    fn set(&self, figures: &StoreFigures) {
+        for (counter, value) in [
+            (&self.inline_writes, figures.inline_writes),
+            (&self.blob_writes, figures.blob_writes),
+            (&self.blob_bytes, figures.blob_bytes),
+            (&self.blobs_removed, figures.blobs_removed),
+            (&self.garbage_collected, figures.garbage_collected),
+            (&self.collector_errors, figures.collector_errors),
+        ] {
+            counter.inner().store(value, Ordering::Relaxed);
+        }
+        self.garbage_waiting.set(i64::try_from(figures.garbage_waiting).unwrap_or(i64::MAX));
+    }
 }
 
 impl fmt::Debug for Metrics {
@@ -94,6 +148,7 @@ impl Metrics {
         let secret_bytes = Family::default();
         let help = "Memory of long-lived secrets, and whether it is locked";
         registry.register("secret_memory_bytes", help, secret_bytes.clone());
+        let store = StoreMetrics::register(&mut registry);
         let keys = Mutex::default();
         Self {
             registry,
@@ -106,6 +161,7 @@ impl Metrics {
             mirror_behind,
             key_states,
             secret_bytes,
+            store,
             keys,
         }
     }
@@ -153,6 +209,7 @@ impl Metrics {
             let gauge = self.key_states.get_or_create(&StateLabels { state: state.name() });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        self.store.set(&parts.store.figures());
         let (locked, unlocked) = tresor_memory::usage();
         for (label, bytes) in [("yes", locked), ("no", unlocked)] {
             let gauge = self.secret_bytes.get_or_create(&MemoryLabels { locked: label });

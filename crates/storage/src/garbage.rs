@@ -4,6 +4,7 @@
 use crate::{
     blob::BlobId,
     error::StoreError,
+    figures::add,
     meta::{Batch, Scan},
     record::{Bucket, Garbage, PartRecord},
     rows::{self, open_record},
@@ -55,6 +56,10 @@ const MAX_WAITING: usize = 100_000;
 const PAGE: usize = 500;
 
 impl Collector {
+    /// Rows that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.lock().len()
+    }
     pub(crate) fn wake(&self, bucket: BucketId, row: Option<[u8; 16]>) {
         let Some(row) = row else { return };
         let mut waiting = self.waiting.lock();
@@ -79,7 +84,10 @@ impl Store {
                 Some((bucket, row)) => match collect_row(&self.shared, bucket, &rows::garbage(&row)).await {
                     Ok(true) => {}
                     Ok(false) => parked.push((bucket, row)),
-                    Err(error) => tracing::warn!(%error, "garbage stays until the next start"),
+                    Err(error) => {
+                        add(&self.shared.counts.collector_errors, 1);
+                        tracing::warn!(%error, "garbage stays until the next start");
+                    }
                 },
                 None => {
                     self.shared.collector.notify.notified().await;
@@ -125,6 +133,7 @@ impl Store {
                 // In this order: what is committed between the two looks was in flight at the first.
                 if !self.shared.in_flight.lock().contains(id) && !is_owned(&self.shared, id).await? {
                     self.shared.blobs.remove(id).await?;
+                    add(&self.shared.counts.blobs_removed, 1);
                     removed += 1;
                 }
             }
@@ -183,11 +192,13 @@ async fn collect_row(shared: &Arc<Shared>, bucket: BucketId, row: &[u8]) -> Resu
             // The row is not authenticated, so it may not remove what an authentic row names.
             if !is_owned(shared, &id).await? {
                 shared.blobs.remove(&id).await?;
+                add(&shared.counts.blobs_removed, 1);
             }
         }
         Garbage::Parts { upload, keep } => drop_parts(shared, bucket, &upload, &keep).await?,
     }
     shared.meta.commit(partition(bucket), Batch::default().delete(row.to_vec())).await?;
+    add(&shared.counts.garbage_collected, 1);
     Ok(true)
 }
 
@@ -212,6 +223,7 @@ async fn drop_parts(
             }
             let id = BlobId { bucket, owner: *upload.as_bytes(), part: number, nonce: record.nonce };
             shared.blobs.remove(&id).await?;
+            add(&shared.counts.blobs_removed, 1);
             batch = batch.delete(row.clone());
         }
         if !batch.writes.is_empty() {

@@ -5,6 +5,7 @@ mod blob;
 mod buckets;
 pub mod conformance;
 mod error;
+mod figures;
 mod garbage;
 mod listing;
 mod memory;
@@ -19,6 +20,7 @@ mod verify;
 
 pub use blob::{BlobError, BlobId, BlobStore, BlobTree, Surveyed};
 pub use error::StoreError;
+pub use figures::StoreFigures;
 pub use listing::{Listing, ListingQuery, UploadListing};
 pub use memory::{MemoryBlobs, MemoryMeta};
 pub use meta::{Batch, Expected, MetaError, MetaStore, Page, Partition, Scan, Write, added, successor};

@@ -4,6 +4,7 @@
 use crate::{
     blob::{BlobError, BlobId},
     error::StoreError,
+    figures::add,
     garbage::ReadGuard,
     meta::{Batch, Expected},
     record::{Body, Bucket, ETagRule, Garbage, ObjectMeta, PartRow, StoredChecksums, Version, VersionRecord},
@@ -131,8 +132,9 @@ impl Store {
             batch = batch.put(rows::blob_owner(&guard.id.owner, &guard.id.nonce), vec![1]);
         }
         shared.commit_version(bucket, &new.key, &record, &new.precondition, batch, self.record.as_ref()).await?;
-        if let Some(guard) = guard {
-            guard.keep();
+        match guard {
+            Some(guard) => guard.keep(),
+            None => add(&shared.counts.inline_writes, 1),
         }
         Ok(to_version(&index, new.key, record))
     }
@@ -415,7 +417,9 @@ impl Shared {
     ) -> Result<BlobGuard, BlobError> {
         self.in_flight.lock().insert(id);
         let guard = BlobGuard { shared: Arc::clone(self), id, kept: false };
-        self.blobs.write(&id, body).await?;
+        let length = self.blobs.write(&id, body).await?;
+        add(&self.counts.blob_writes, 1);
+        add(&self.counts.blob_bytes, length);
         Ok(guard)
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     blob::{BlobId, BlobStore},
     error::StoreError,
+    figures::{Counts, StoreFigures},
     garbage::Collector,
     meta::{Batch, MetaError, MetaStore, Partition},
     outbox::kept,
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     /// Blobs that are written but not yet part of a commit: the orphan sweep leaves them alone.
     pub in_flight: Mutex<HashSet<BlobId>>,
     pub collector: Collector,
+    pub counts: Counts,
     /// Held while rows of events are removed, or moved out of a bucket that goes.
     pub outbox: tokio::sync::Mutex<()>,
     /// This run of the server; an upload that another run was completing is free again.
@@ -72,6 +74,11 @@ impl fmt::Debug for Shared {
 pub(crate) const COMMIT_ATTEMPTS: u32 = 20;
 
 impl Store {
+    /// What happened since the start.
+    pub fn figures(&self) -> StoreFigures {
+        self.shared.counts.figures(self.shared.collector.waiting())
+    }
+
     pub fn new(
         meta: Arc<dyn MetaStore>,
         blobs: Arc<dyn BlobStore>,
@@ -90,6 +97,7 @@ impl Store {
             entropy,
             in_flight,
             collector: Collector::default(),
+            counts: Counts::default(),
             outbox: tokio::sync::Mutex::default(),
             run,
         };
