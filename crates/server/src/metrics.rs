@@ -79,10 +79,12 @@ impl StoreMetrics {
         };
         let inline_writes = counter("storage_inline_writes", "Small bodies written inside of a commit");
         let blob_writes = counter("storage_blob_writes", "Bodies written to files of their own");
-        let blob_bytes = counter("storage_blob_bytes", "Bytes of ciphertext of the bodies written to files of their own");
+        let blob_bytes =
+            counter("storage_blob_bytes", "Bytes of ciphertext of the bodies written to files of their own");
         let blobs_removed = counter("storage_blobs_removed", "Files of bodies that were removed");
         let garbage_collected = counter("collector_rows", "Rows of garbage whose work is done");
-        let collector_errors = counter("collector_errors", "Rows of garbage whose work failed; they stay until the next start");
+        let collector_errors =
+            counter("collector_errors", "Rows of garbage whose work failed; they stay until the next start");
         let garbage_waiting = Gauge::default();
         registry.register("collector_waiting", "Rows of garbage that wait", garbage_waiting.clone());
         Self {

@@ -55,6 +55,8 @@ pub enum ServeError {
     File(String, io::Error),
     #[error("a thread cannot be started: {0}")]
     Thread(io::Error),
+    #[error("signals cannot be received: {0}")]
+    Signal(io::Error),
 }
 
 /// Where the development CA listens when nothing else is said.
@@ -200,13 +202,11 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
     let keeping = tokio::spawn(tend_keys(Arc::clone(&parts.keys), Arc::clone(&parts.records), Arc::clone(&health)));
 
     let (stop, stopped) = watch::channel(false);
+    // Before anyone is told that the server is ready: a signal that comes right then must drain it, not end it.
+    let handler = |kind| signal(kind).map_err(ServeError::Signal);
+    let (mut terminate, mut interrupt) = (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
     let signals = tokio::spawn(async move {
-        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(mut terminate), Ok(mut interrupt)) => {
-                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            }
-            _ => tracing::error!("signals cannot be received; the server stops"),
-        }
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tracing::info!("stopping: requests in progress may end");
         stop.send_replace(true);
     });
