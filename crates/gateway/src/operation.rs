@@ -6,9 +6,9 @@ use crate::{
     fields::Fields,
     serve::RequestContext,
 };
-use http::Method;
+use http::{Method, StatusCode};
 use std::future::Future;
-use tresor_front::Response;
+use tresor_front::{Response, ResponseBody};
 
 /// Where an operation lives on the wire.
 #[derive(Clone, Debug)]
@@ -69,4 +69,11 @@ pub(crate) trait Operation: 'static {
         input: Permit<Self::Input>,
     ) -> impl Future<Output = Result<Self::Output, S3Error>> + Send;
     fn respond(output: Self::Output) -> Response;
+}
+
+/// An answer that says only that it was done: 204.
+pub(crate) fn no_content() -> Response {
+    let mut response = Response::new(ResponseBody::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }

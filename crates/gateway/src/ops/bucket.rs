@@ -6,7 +6,7 @@ use crate::{
     error::S3Error,
     fields::Fields,
     headers,
-    operation::{BodyKind, Operation},
+    operation::{BodyKind, Operation, no_content},
     ops::{
         ownership_controls::{self, Ownership},
         public_access_block,
@@ -210,9 +210,7 @@ impl Operation for DeleteBucket {
         deleted.map_err(|error| S3Error::from(error).with("BucketName", bucket.name.as_str()))
     }
     fn respond((): ()) -> Response {
-        let mut response = Response::new(ResponseBody::Empty);
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        response
+        no_content()
     }
 }
 

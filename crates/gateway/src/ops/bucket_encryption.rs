@@ -5,12 +5,11 @@ use crate::{
     authorize::{Access, Permit},
     error::S3Error,
     fields::Fields,
-    operation::{BodyKind, Operation},
+    operation::{BodyKind, Operation, no_content},
     serve::RequestContext,
     sse::configuration::{DOCUMENT, Encryption},
     table,
 };
-use http::StatusCode;
 use tresor_front::{Response, ResponseBody};
 
 pub(crate) struct GetBucketEncryption;
@@ -80,8 +79,6 @@ impl Operation for DeleteBucketEncryption {
         cx.delete_document(&bucket, DOCUMENT).await
     }
     fn respond((): ()) -> Response {
-        let mut response = Response::new(ResponseBody::Empty);
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        response
+        no_content()
     }
 }

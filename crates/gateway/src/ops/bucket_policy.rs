@@ -6,7 +6,7 @@ use crate::{
     authorize::{Access, Permit},
     error::S3Error,
     fields::Fields,
-    operation::{BodyKind, Operation},
+    operation::{BodyKind, Operation, no_content},
     serve::RequestContext,
     table,
     xml::XmlWriter,
@@ -182,10 +182,4 @@ impl Operation for GetBucketPolicyStatus {
         xml.text("IsPublic", if is_public { "true" } else { "false" });
         xml.respond()
     }
-}
-
-fn no_content() -> Response {
-    let mut response = Response::new(ResponseBody::Empty);
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
 }

@@ -5,11 +5,10 @@ use crate::{
     error::S3Error,
     fields::Fields,
     headers,
-    operation::{BodyKind, Operation},
+    operation::{BodyKind, Operation, no_content},
     serve::RequestContext,
 };
-use http::StatusCode;
-use tresor_front::{Response, ResponseBody};
+use tresor_front::Response;
 use tresor_model::{BucketName, ObjectKey, VersionId};
 use tresor_storage::{Deleted, EtagMatch, StoreError};
 
@@ -63,8 +62,7 @@ impl Operation for DeleteObject {
     }
 
     fn respond(deleted: Deleted) -> Response {
-        let mut response = Response::new(ResponseBody::Empty);
-        *response.status_mut() = StatusCode::NO_CONTENT;
+        let mut response = no_content();
         if deleted.delete_marker {
             headers::set(response.headers_mut(), "x-amz-delete-marker", "true");
         }

@@ -6,15 +6,14 @@ use crate::{
     body::{Checksums, DEFAULT_CHECKSUM},
     error::{S3Error, SSE_HEADER},
     fields::Fields,
-    operation::{BodyKind, Operation},
+    operation::{BodyKind, Operation, no_content},
     serve::RequestContext,
     sse::resolve,
     table,
 };
-use http::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tresor_envelope::{Binding, ContentKey, CustomerKey, SseMode};
-use tresor_front::{Response, ResponseBody};
+use tresor_front::Response;
 use tresor_kms::KmsError;
 use tresor_model::{BucketName, ChecksumAlgorithm, ChecksumType, ObjectKey, UploadId};
 use tresor_storage::{Bucket, PartRow, StoreError, Upload};
@@ -175,8 +174,6 @@ impl Operation for AbortMultipartUpload {
         })
     }
     fn respond((): ()) -> Response {
-        let mut response = Response::new(ResponseBody::Empty);
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        response
+        no_content()
     }
 }

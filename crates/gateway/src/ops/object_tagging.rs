@@ -6,11 +6,10 @@ use crate::{
     error::S3Error,
     fields::Fields,
     headers,
-    operation::{BodyKind, Operation},
+    operation::{BodyKind, Operation, no_content},
     serve::RequestContext,
     xml::{Element, XmlWriter},
 };
-use http::StatusCode;
 use tresor_front::{Response, ResponseBody};
 use tresor_model::{BucketName, ObjectKey, TagSet, VersionId};
 
@@ -137,9 +136,7 @@ impl Operation for DeleteObjectTagging {
         Ok(version.version_id)
     }
     fn respond(version: VersionId) -> Response {
-        let mut response = Response::new(ResponseBody::Empty);
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        with_version(response, version)
+        with_version(no_content(), version)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     authorize::{Access, Permit},
     error::S3Error,
     fields::Fields,
-    operation::{BodyKind, Operation},
+    operation::{BodyKind, Operation, no_content},
     serve::RequestContext,
     table,
     xml::{Element, XmlWriter},
@@ -170,9 +170,7 @@ impl Operation for DeleteBucketOwnershipControls {
         cx.put_document(&bucket, DOCUMENT, Stored::Removed.to_bytes()).await
     }
     fn respond((): ()) -> Response {
-        let mut response = Response::new(ResponseBody::Empty);
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        response
+        no_content()
     }
 }
 

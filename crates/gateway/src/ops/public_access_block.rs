@@ -6,12 +6,11 @@ use crate::{
     authorize::{Access, Permit},
     error::S3Error,
     fields::Fields,
-    operation::{BodyKind, Operation},
+    operation::{BodyKind, Operation, no_content},
     serve::RequestContext,
     table,
     xml::{Element, XmlWriter},
 };
-use http::StatusCode;
 use tresor_front::{Response, ResponseBody};
 
 pub(crate) struct GetPublicAccessBlock;
@@ -172,9 +171,7 @@ impl Operation for DeletePublicAccessBlock {
         cx.put_document(&bucket, DOCUMENT, Stored::Removed.to_bytes()).await
     }
     fn respond((): ()) -> Response {
-        let mut response = Response::new(ResponseBody::Empty);
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        response
+        no_content()
     }
 }
 
