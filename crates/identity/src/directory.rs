@@ -385,7 +385,7 @@ impl Directory {
             this.parts()?.store.commit(&changes, record.as_ref()).await?;
             this.apply(&account, &known, state, &changes, secrets);
             drop(changing);
-            Ok(())
+            Ok::<_, IdentityError>(())
         });
         done.await.map_err(|error| IdentityError::Unavailable(error.to_string()))??;
         Ok(answer)

@@ -32,6 +32,12 @@ pub enum IdentityError {
     Unavailable(String),
 }
 
+impl From<tresor_policy::MalformedPolicy> for IdentityError {
+    fn from(why: tresor_policy::MalformedPolicy) -> Self {
+        Self::MalformedPolicy(why.to_string())
+    }
+}
+
 /// Why the configuration's accounts and users cannot be.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {

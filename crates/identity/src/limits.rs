@@ -1,4 +1,5 @@
-//! How much of everything there may be. Source: IAM user guide, "IAM and AWS STS quotas"; the defaults of AWS.
+//! How much of everything there may be. Source: IAM user guide, "IAM and AWS STS quotas"; the defaults of AWS. Sizes of policies stand in
+//! `tresor_policy::size`.
 
 pub const USERS_PER_ACCOUNT: usize = 5000;
 pub const GROUPS_PER_ACCOUNT: usize = 300;
@@ -13,12 +14,6 @@ pub const VERSIONS_PER_POLICY: usize = 5;
 pub const TAGS: usize = 50;
 pub const CLIENT_IDS_PER_PROVIDER: usize = 100;
 pub const THUMBPRINTS_PER_PROVIDER: usize = 5;
-/// Characters of a managed policy, white space not counted.
-pub const MANAGED_POLICY_SIZE: usize = 6144;
-/// Characters of a trust policy.
-pub const TRUST_POLICY_SIZE: usize = 2048;
-/// Characters of a session policy.
-pub const SESSION_POLICY_SIZE: usize = 2048;
 /// Managed policies passed as session policies.
 pub const SESSION_POLICY_ARNS: usize = 10;
 /// Bytes of what a session carries, before it is sealed: AWS's packed size has no public number.

@@ -5,11 +5,12 @@ use crate::{
     draft::{Draft, no_such},
     error::IdentityError,
     limits,
-    names::{check_name, check_path, merge_tags, name_member, policy_size},
+    names::{check_name, check_path, merge_tags, name_member},
     records::{IdentityRecord, Kind, RoleDetail},
     world::Member,
 };
 use std::sync::Arc;
+use tresor_policy::{counted_characters, identity_policy, size, trust_policy};
 
 /// What a user, group or role is to be.
 #[derive(Clone, Debug)]
@@ -55,13 +56,9 @@ fn check_free(draft: &Draft<'_>, kind: Kind, name: &str, but: Option<&str>) -> R
     }
 }
 
-fn check_role(role: &RoleDetail, name: &str) -> Result<(), IdentityError> {
-    let _ = name;
-    if policy_size(&role.trust) > limits::TRUST_POLICY_SIZE {
-        return Err(IdentityError::LimitExceeded(format!(
-            "Cannot exceed quota for ACLSizePerRole: {}",
-            limits::TRUST_POLICY_SIZE
-        )));
+fn check_role(role: &RoleDetail) -> Result<(), IdentityError> {
+    if counted_characters(&role.trust) > size::TRUST {
+        return Err(IdentityError::LimitExceeded(format!("Cannot exceed quota for ACLSizePerRole: {}", size::TRUST)));
     }
     let (least, most) = (limits::ROLE_SESSION_SECONDS, limits::MAX_ROLE_SESSION_SECONDS);
     if !(least..=most).contains(&role.max_session_seconds) {
@@ -97,8 +94,8 @@ impl Directory {
         check_name(&new.name, name_member(new.kind), new.kind.max_name())?;
         check_path(&new.path)?;
         if let Some(role) = &new.role {
-            check_role(role, &new.name)?;
-            self.check_trust_principals(&role.trust)?;
+            check_role(role)?;
+            trust_policy(&role.trust, |name| self.names(name))?;
         }
         self.change(writing, |draft| {
             check_free(draft, new.kind, &new.name, None)?;
@@ -139,7 +136,7 @@ impl Directory {
         update: MemberUpdate,
     ) -> Result<Arc<Member>, IdentityError> {
         if let Some(trust) = &update.trust {
-            self.check_trust_principals(trust)?;
+            trust_policy(trust, |name| self.names(name))?;
         }
         self.change(writing, |draft| {
             let mut record = draft.changeable(kind, name)?;
@@ -151,7 +148,7 @@ impl Directory {
                 role.description = update.description.or(role.description.take());
                 role.max_session_seconds = update.max_session_seconds.unwrap_or(role.max_session_seconds);
                 role.trust = update.trust.unwrap_or_else(|| std::mem::take(&mut role.trust));
-                check_role(role, name)?;
+                check_role(role)?;
             }
             if let Some(new_name) = update.new_name.filter(|new_name| new_name != name) {
                 check_name(&new_name, "newName", kind.max_name())?;
@@ -218,11 +215,12 @@ impl Directory {
         check_name(policy, "policyName", 128)?;
         self.change(writing, |draft| {
             let mut record = draft.changeable(kind, name)?;
+            identity_policy(text)?;
             record.inline.retain(|(known, _)| known != policy);
             record.inline.push((policy.to_owned(), text.to_owned()));
             record.inline.sort();
             let most = kind.inline_size();
-            if record.inline.iter().map(|(_, text)| policy_size(text)).sum::<usize>() > most {
+            if record.inline.iter().map(|(_, text)| counted_characters(text)).sum::<usize>() > most {
                 return Err(IdentityError::LimitExceeded(format!(
                     "Maximum policy size of {most} bytes exceeded for {} {name}",
                     kind.name()
@@ -353,16 +351,6 @@ impl Directory {
             draft.put(record).map(drop)
         })
         .await
-    }
-
-    /// AWS refuses principals that do not exist. Errors: MalformedPolicy.
-    fn check_trust_principals(&self, text: &str) -> Result<(), IdentityError> {
-        let malformed = |text: String| IdentityError::MalformedPolicy(text);
-        let policy = tresor_policy::Policy::of_trust(text).map_err(|error| malformed(error.to_string()))?;
-        match policy.principals().find(|principal| !self.names(principal)) {
-            None => Ok(()),
-            Some(name) => Err(malformed(format!("Invalid principal in policy: \"AWS\":\"{name}\""))),
-        }
     }
 }
 

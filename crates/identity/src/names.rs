@@ -95,8 +95,3 @@ pub fn check_tags(tags: &[(String, String)]) -> Result<(), IdentityError> {
     }
     Ok(())
 }
-
-/// Characters that count for AWS's limits: white space does not.
-pub(crate) fn policy_size(text: &str) -> usize {
-    text.chars().filter(|c| !c.is_whitespace()).count()
-}

@@ -5,11 +5,12 @@ use crate::{
     draft::Draft,
     error::IdentityError,
     limits,
-    names::{check_name, check_path, merge_tags, policy_size},
+    names::{check_name, check_path, merge_tags},
     records::{IdentityRecord, Kind, PolicyRecord, PolicyVersion},
     world::{AccountState, Managed},
 };
 use std::sync::Arc;
+use tresor_policy::{counted_characters, identity_policy, size};
 
 /// What a managed policy is to be.
 #[derive(Clone, Debug)]
@@ -31,13 +32,12 @@ pub enum TagTarget<'a> {
     Provider(&'a str),
 }
 
-fn check_size(text: &str) -> Result<(), IdentityError> {
-    if policy_size(text) > limits::MANAGED_POLICY_SIZE {
-        return Err(IdentityError::LimitExceeded(format!(
-            "Cannot exceed quota for PolicySize: {}",
-            limits::MANAGED_POLICY_SIZE
-        )));
+/// A document as AWS takes it. Errors: LimitExceeded, MalformedPolicy.
+fn check_document(text: &str) -> Result<(), IdentityError> {
+    if counted_characters(text) > size::MANAGED {
+        return Err(IdentityError::LimitExceeded(format!("Cannot exceed quota for PolicySize: {}", size::MANAGED)));
     }
+    identity_policy(text)?;
     Ok(())
 }
 
@@ -74,7 +74,7 @@ impl Directory {
     ) -> Result<Arc<Managed>, IdentityError> {
         check_name(&new.name, "policyName", 128)?;
         check_path(&new.path)?;
-        check_size(&new.text)?;
+        check_document(&new.text)?;
         self.change(writing, |draft| {
             if draft.state.policies().any(|policy| policy.record.name.eq_ignore_ascii_case(&new.name)) {
                 return Err(IdentityError::EntityAlreadyExists(format!(
@@ -132,8 +132,7 @@ impl Directory {
         text: &str,
         default: bool,
     ) -> Result<PolicyVersion, IdentityError> {
-        check_size(text)?;
-        tresor_policy::Policy::of_identity(text).map_err(|error| IdentityError::MalformedPolicy(error.to_string()))?;
+        check_document(text)?;
         self.change(writing, |draft| {
             let mut record = draft.policy(arn)?;
             if record.versions.len() >= limits::VERSIONS_PER_POLICY {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use tresor_model::{AccountId, ChangeRecord, PARTITION, Timestamp};
+use tresor_policy::size;
 
 /// What an identity is. Only users and roles are principals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, minicbor::Encode, minicbor::Decode)]
@@ -49,9 +50,9 @@ impl Kind {
     /// Characters of all inline policies, white space not counted.
     pub const fn inline_size(self) -> usize {
         match self {
-            Self::User => 2048,
-            Self::Group => 5120,
-            Self::Role => 10_240,
+            Self::User => size::USER_INLINE,
+            Self::Group => size::GROUP_INLINE,
+            Self::Role => size::ROLE_INLINE,
         }
     }
 }

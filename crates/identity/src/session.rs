@@ -199,9 +199,11 @@ impl Directory {
             + new.tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
         let percent = packed * 100 / limits::PACKED_SESSION_SIZE;
         if percent > 100 {
-            return Err(IdentityError::PackedPolicyTooLarge(format!(
-                "Packed size of session policy and tags consumes {percent}% of allotted space, please reduce the size."
-            )));
+            return Err(IdentityError::PackedPolicyTooLarge(if new.tags.is_empty() {
+                format!("Packed policy consumes {percent}% of allotted space, please use smaller policy.")
+            } else {
+                format!("Packed size of session tags consumes {percent}% of allotted space.")
+            }));
         }
         let mut random = Zeroizing::new([0; 46]);
         parts.entropy.fill(&mut random[..]);

@@ -72,11 +72,10 @@ pub struct Member {
 impl Member {
     /// Errors: MalformedPolicy.
     pub(crate) fn new(record: IdentityRecord, declared: bool) -> Result<Self, IdentityError> {
-        let malformed = |error: tresor_policy::MalformedPolicy| IdentityError::MalformedPolicy(error.to_string());
         let inline = record.inline.iter().map(|(_, text)| Policy::of_identity(text).map(Arc::new));
-        let inline = inline.collect::<Result<_, _>>().map_err(malformed)?;
+        let inline = inline.collect::<Result<_, _>>()?;
         let trust = match &record.role {
-            Some(role) => Some(Arc::new(Policy::of_trust(&role.trust).map_err(malformed)?)),
+            Some(role) => Some(Arc::new(Policy::of_trust(&role.trust)?)),
             None => None,
         };
         Ok(Self { record, declared, trust, inline, bindings: Bindings::default() })
@@ -95,9 +94,8 @@ pub struct Managed {
 impl Managed {
     /// Errors: MalformedPolicy.
     pub(crate) fn new(record: PolicyRecord) -> Result<Self, IdentityError> {
-        let policy = Policy::of_identity(record.text());
-        let policy = policy.map_err(|error| IdentityError::MalformedPolicy(error.to_string()))?;
-        Ok(Self { record, policy: Arc::new(policy), aws: false })
+        let policy = Arc::new(Policy::of_identity(record.text())?);
+        Ok(Self { record, policy, aws: false })
     }
     pub fn arn(&self) -> String {
         if self.aws {

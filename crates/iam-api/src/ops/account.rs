@@ -4,7 +4,7 @@ use super::member;
 use crate::{fault::Fault, fields::Fields, page::Page, table::Input, xml::Xml};
 use std::sync::Arc;
 use tresor_identity::{AccountState, IdentityRecord, Kind, Managed, Member, limits};
-use tresor_policy::Context;
+use tresor_policy::{Context, size};
 
 pub(crate) async fn aliases(input: Input<'_>, mut fields: Fields) -> Result<Xml, Fault> {
     let page = Page::read(&mut fields)?;
@@ -37,11 +37,11 @@ pub(crate) async fn summary(input: Input<'_>, fields: Fields) -> Result<Xml, Fau
         ("PolicyVersionsInUse", versions),
         ("PolicyVersionsInUseQuota", limits::POLICIES_PER_ACCOUNT * limits::VERSIONS_PER_POLICY),
         ("VersionsPerPolicyQuota", limits::VERSIONS_PER_POLICY),
-        ("PolicySizeQuota", limits::MANAGED_POLICY_SIZE),
+        ("PolicySizeQuota", size::MANAGED),
         ("UserPolicySizeQuota", Kind::User.inline_size()),
         ("GroupPolicySizeQuota", Kind::Group.inline_size()),
         ("RolePolicySizeQuota", Kind::Role.inline_size()),
-        ("AssumeRolePolicySizeQuota", limits::TRUST_POLICY_SIZE),
+        ("AssumeRolePolicySizeQuota", size::TRUST),
         ("GroupsPerUserQuota", limits::GROUPS_PER_USER),
         ("AccessKeysPerUserQuota", limits::ACCESS_KEYS_PER_USER),
         ("AttachedPoliciesPerUserQuota", limits::ATTACHED_POLICIES),

@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use tresor_identity::{AccountState, IdentityRecord, Kind, Member};
 use tresor_model::{AccountId, Caller, Principal};
 use tresor_policy::{
-    CallerNames, Context, Decision, Effect, Policy, Question, Reason, Requester, Sources, Statement, decide_identity,
-    decide_resource,
+    CallerNames, Context, Decision, Effect, MalformedPolicy, Policy, Question, Reason, Requester, Sources, Statement,
+    decide_identity, decide_resource, identity_policy,
 };
 
 /// Decisions of one request: AWS has as many actions and resources, and no more time either.
@@ -33,16 +33,15 @@ struct Simulation {
     page: Page,
 }
 
-fn read(text: &str, identity: bool) -> Result<Arc<Policy>, Fault> {
-    let policy = if identity { Policy::of_identity(text) } else { Policy::of_resource(text) };
-    policy.map(Arc::new).map_err(|error| Fault::new("InvalidInput", error.to_string()))
+fn invalid(why: MalformedPolicy) -> Fault {
+    Fault::new("InvalidInput", why.to_string())
 }
 
 fn inputs(fields: &mut Fields, list: &str) -> Result<Vec<Named>, Fault> {
     let texts = fields.texts(list);
     let named = texts.iter().enumerate().map(|(n, text)| {
         let id = format!("{list}.{}", n + 1);
-        Ok(Named { id, kind: "none", policy: read(text, true)? })
+        Ok(Named { id, kind: "none", policy: Arc::new(identity_policy(text).map_err(invalid)?) })
     });
     named.collect()
 }
@@ -54,7 +53,8 @@ fn policies_of(state: &AccountState, member: &Member) -> Vec<Named> {
         for (name, text) in &record.inline {
             let id = format!("{}_{}_{name}", record.kind.name(), record.name);
             // What is kept was read before it was kept.
-            all.extend(read(text, true).ok().map(|policy| Named { id, kind: record.kind.name(), policy }));
+            let policy = Policy::of_identity(text).ok();
+            all.extend(policy.map(|policy| Named { id, kind: record.kind.name(), policy: Arc::new(policy) }));
         }
         for policy in record.attached.iter().filter_map(|arn| state.policy(arn)) {
             let kind = if policy.aws { "aws-managed" } else { "user-managed" };
@@ -111,7 +111,10 @@ impl Simulation {
         let boundary = if given.is_empty() { own } else { Some(given) };
         let resource = match fields.text("ResourcePolicy", 1..=131_072)? {
             None => None,
-            Some(text) => Some(Named { id: "ResourcePolicy".into(), kind: "resource", policy: read(&text, false)? }),
+            Some(text) => {
+                let policy = Arc::new(Policy::of_resource(&text).map_err(invalid)?);
+                Some(Named { id: "ResourcePolicy".into(), kind: "resource", policy })
+            }
         };
         let actions = fields.texts("ActionNames");
         if actions.is_empty() {

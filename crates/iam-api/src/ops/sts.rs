@@ -10,7 +10,7 @@ use crate::{
 use std::sync::Arc;
 use tresor_identity::{AccountState, Issued, Kind, Member, NewSession, Subject, check_tags, limits};
 use tresor_model::{AccountId, Principal};
-use tresor_policy::{CallerNames, Context, Policy, Question, Reason, Sources, decide_trust};
+use tresor_policy::{CallerNames, Context, Question, Reason, Sources, decide_trust, size};
 
 /// What a request says about the session it asks for.
 pub(super) struct Wanted {
@@ -45,8 +45,8 @@ fn check_word(member: &str, text: &str) -> Result<(), Fault> {
 }
 
 fn session_policy(fields: &mut Fields) -> Result<Option<String>, Fault> {
-    let Some(text) = fields.text("Policy", 1..=limits::SESSION_POLICY_SIZE)? else { return Ok(None) };
-    match Policy::of_identity(&text) {
+    let Some(text) = fields.text("Policy", 1..=size::SESSION)? else { return Ok(None) };
+    match tresor_policy::session_policy(&text) {
         Ok(_) => Ok(Some(text)),
         Err(error) => Err(Fault::new("MalformedPolicyDocument", error.to_string())),
     }
