@@ -17,7 +17,8 @@ pub(crate) async fn resolve(cx: &RequestContext<'_>, bucket: &Bucket, intent: Ss
             ));
         }
         SseIntent::Customer(key) => return Ok(KeySource::Customer(key)),
-        // Without a key id it is the account's aws/s3 key, whatever the bucket's default names (S3 API reference, PutObject).
+        // Without a key id it is the account's aws/s3 key, whatever the bucket's default names: docs/compatibility.md has the sources.
+        // `derive::Asked::named_key` tells policies the same.
         SseIntent::Kms { key, context, bucket_key } => (key, context, bucket_key.unwrap_or(default.bucket_key), false),
         SseIntent::Dsse { key, context } => (key, context, false, true),
         SseIntent::Unspecified { bucket_key } => match &default.algorithm {
