@@ -8,19 +8,24 @@ import shutil
 import subprocess
 import threading
 
+import boto3
 import pytest
 
 import sse
-from harness import KEY_ID, Server, binary
+from harness import ACCOUNTS, KEY_ID, REGION, Server, binary
 
 LARGE = 6 << 20
+
+
+def environment(server):
+    """In which a command finds the root key as the development server does."""
+    return {"PATH": "/usr/bin:/bin", "HOME": str(server.home), "XDG_CONFIG_HOME": str(server.home / "config")}
 
 
 def verify(server, *arguments, data=None):
     """The exit status and the report; with the server stopped, the root key is found as the server found it."""
     command = [binary(), "verify", "--json", "--config", str(server.config), "--data-dir", str(data or server.data), "--dev", *arguments]
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(server.home), "XDG_CONFIG_HOME": str(server.home / "config")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment(server))
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -51,6 +56,7 @@ def filled(tmp_path_factory):
     home.mkdir()
     server = Server(home).start()
     fill(server)
+    identities(server)
     return server
 
 
@@ -62,6 +68,22 @@ def honest(filled, tmp_path_factory):
     kept = tmp_path_factory.mktemp("honest") / "data"
     shutil.copytree(filled.data, kept, symlinks=True)
     return kept
+
+
+def identities(server):
+    """A user with a key and a policy, a group, a role and a managed policy."""
+    iam = server.client(service="iam")
+    allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    trust = {"Effect": "Allow", "Principal": {"AWS": ACCOUNTS["main"][0]}, "Action": "sts:AssumeRole"}
+    document = lambda statement: json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.create_user(UserName="looked-at")
+    iam.put_user_policy(UserName="looked-at", PolicyName="p", PolicyDocument=document(allow))
+    iam.create_group(GroupName="looked-at")
+    iam.add_user_to_group(GroupName="looked-at", UserName="looked-at")
+    iam.create_role(RoleName="looked-at", AssumeRolePolicyDocument=document(trust))
+    policy = iam.create_policy(PolicyName="looked-at", PolicyDocument=document(allow))["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName="looked-at", PolicyArn=policy)
+    return iam.create_access_key(UserName="looked-at")["AccessKey"]
 
 
 def state(directory):
@@ -83,6 +105,7 @@ def right(report):
     # Everything but SSE-C, and the part of the upload.
     expected = 3 * (LARGE + 200_300) + LARGE + 200_000 + len(b"replaced") + 100 + 70_000
     assert report["authenticated_bytes"] == expected
+    assert report["identities"] == 4
 
 
 def test_a_running_server_verifies_itself(filled):
@@ -131,10 +154,38 @@ def test_a_stopped_store_is_right_and_stays_untouched(filled, honest):
     assert state(filled.data) == before
 
 
+def test_a_backup_of_keys_opens_identities_and_holds_none(filled, honest, tmp_path):
+    """The rows come back with the data directory, and open with the header that the backup has."""
+    (tmp_path / "s").mkdir()
+    server = Server(tmp_path / "s").start()
+    key = identities(server)
+    rows, secrets = tmp_path / "rows", tmp_path / "secrets"
+    server.tresor("keys", "backup", str(rows), "--erasure-to", str(secrets))
+    for kept in rows.iterdir():
+        assert b"looked-at" not in kept.read_bytes() and key["AccessKeyId"].encode() not in kept.read_bytes()
+    server.stop()
+    (server.data / "store.tresor").unlink()
+    command = [binary(), "keys", "restore", str(rows), "--erasure-from", str(secrets), "--dev"]
+    command += ["--config", str(server.config), "--data-dir", str(server.data)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment(server))
+    assert done.returncode == 0, done.stderr
+    status, report = verify(server)
+    assert status == 0 and report["identities"] == 4, report
+    server.start()
+    client = boto3.client(
+        "s3",
+        endpoint_url=server.endpoints["http"],
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+        region_name=REGION,
+    )
+    assert client.list_buckets()["Buckets"] == []
+    server.stop()
+
+
 def test_for_people_it_says_lines(filled, honest):
     command = [binary(), "verify", "--config", str(filled.config), "--data-dir", str(filled.data), "--dev"]
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(filled.home), "XDG_CONFIG_HOME": str(filled.home / "config")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment(filled))
     assert done.returncode == 0, done.stderr
     assert "nothing is wrong" in done.stdout and "SSE-KMS, bucket key: 3 objects" in done.stdout
     assert "3 objects under SSE-C" in done.stdout

@@ -5,7 +5,7 @@ use crate::{
     draft::Draft,
     error::{DirectoryError, IdentityError},
     limits,
-    records::{AccessKeyRecord, IdentityChange, IdentityRecord, IdentityStore, Kind},
+    records::{AccessKeyRecord, IdentityChange, IdentityRecord, IdentityStore, KeptRow, Kind},
     secret::SecretAccessKey,
     session::OpenSession,
     world::{AccountState, Credential, KeyEntry, Managed, Member, World},
@@ -130,9 +130,16 @@ impl Directory {
 
     /// Adds what is kept to what is declared; from now on the directory can change. Errors: TwoUsers, Kept.
     pub async fn open(mut self, parts: DirectoryParts) -> Result<Self, DirectoryError> {
-        let kept = parts.store.load().await?;
+        let (mut identities, mut policies, mut providers) = (Vec::new(), Vec::new(), Vec::new());
+        for (_, row) in parts.store.rows().await? {
+            match row? {
+                KeptRow::Identity(record) => identities.push(record),
+                KeptRow::Policy(record) => policies.push(record),
+                KeptRow::Provider(record) => providers.push(record),
+            }
+        }
         let world = Arc::make_mut(self.world.get_mut());
-        for record in kept.identities {
+        for record in identities {
             // Of an account that is no longer declared: kept, and nobody.
             let Some(state) = world.accounts.get_mut(&record.account) else { continue };
             let place = (record.kind, record.name.clone());
@@ -147,11 +154,11 @@ impl Directory {
             }
             Arc::make_mut(state).members.insert(place, Arc::new(Member::new(record, false)?));
         }
-        for record in kept.policies {
+        for record in policies {
             let Some(state) = world.accounts.get_mut(&record.account) else { continue };
             Arc::make_mut(state).policies.insert(record.arn(), Arc::new(Managed::new(record)?));
         }
-        for record in kept.providers {
+        for record in providers {
             let Some(state) = world.accounts.get_mut(&record.account) else { continue };
             Arc::make_mut(state).providers.insert(record.arn(), Arc::new(record));
         }
@@ -201,7 +208,7 @@ pub(crate) fn seal_secret(key: &[u8; 32], entropy: &dyn Entropy, id: &str, secre
     wrap(key, entropy, &secret_place(id), secret.expose().as_bytes())
 }
 
-fn open_secret(key: &[u8; 32], record: &AccessKeyRecord) -> Result<SecretAccessKey, IdentityError> {
+pub(crate) fn open_secret(key: &[u8; 32], record: &AccessKeyRecord) -> Result<SecretAccessKey, IdentityError> {
     let broken = || IdentityError::Unavailable(format!("the secret of the access key {} cannot be opened", record.id));
     let secret = unwrap(key, &secret_place(&record.id), &record.sealed).map_err(|_| broken())?;
     Ok(SecretAccessKey::new(std::str::from_utf8(&secret).map_err(|_| broken())?))

@@ -6,6 +6,7 @@ mod aws_policies;
 mod directory;
 mod draft;
 mod error;
+mod inspect;
 mod keys;
 pub mod limits;
 mod members;
@@ -22,11 +23,12 @@ pub use account::Account;
 pub use aws_policies::all as aws_policies;
 pub use directory::{Directory, DirectoryParts, NoSigner, Writing};
 pub use error::{DirectoryError, IdentityError};
+pub use inspect::Unusable;
 pub use members::{MemberUpdate, NewMember};
 pub use names::check_tags;
 pub use policies::{NewPolicy, TagTarget};
 pub use records::{
-    AccessKeyRecord, IdentityChange, IdentityRecord, IdentityStore, KeptIdentities, Kind, PolicyRecord, PolicyVersion,
+    AccessKeyRecord, IdentityChange, IdentityRecord, IdentityStore, KeptRow, Kind, PolicyRecord, PolicyVersion,
     ProviderRecord, RoleDetail, arn,
 };
 pub use secret::SecretAccessKey;

@@ -224,12 +224,12 @@ impl ProviderRecord {
     }
 }
 
-/// Everything that is kept.
-#[derive(Debug, Default)]
-pub struct KeptIdentities {
-    pub identities: Vec<IdentityRecord>,
-    pub policies: Vec<PolicyRecord>,
-    pub providers: Vec<ProviderRecord>,
+/// One row as it is kept.
+#[derive(Clone, Debug)]
+pub enum KeptRow {
+    Identity(IdentityRecord),
+    Policy(PolicyRecord),
+    Provider(ProviderRecord),
 }
 
 /// One change of one row.
@@ -257,8 +257,9 @@ pub enum IdentityChange {
 /// Where identities are kept. Durable on return.
 #[async_trait::async_trait]
 pub trait IdentityStore: Send + Sync + fmt::Debug {
-    /// Errors: Unavailable.
-    async fn load(&self) -> Result<KeptIdentities, crate::IdentityError>;
+    /// Every row by its name, each read for itself: what is wrong with one hides no other. Errors: Unavailable when they cannot be
+    /// listed, and for a row that is damaged.
+    async fn rows(&self) -> Result<Vec<(String, Result<KeptRow, crate::IdentityError>)>, crate::IdentityError>;
     /// All or nothing, with the record of what changes them. Errors: Unavailable.
     async fn commit(
         &self,

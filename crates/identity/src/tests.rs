@@ -31,8 +31,9 @@ impl Entropy for Machine {
 struct Memory(Mutex<Vec<IdentityRecord>>);
 #[async_trait::async_trait]
 impl IdentityStore for Memory {
-    async fn load(&self) -> Result<KeptIdentities, IdentityError> {
-        Ok(KeptIdentities { identities: self.0.lock().clone(), ..KeptIdentities::default() })
+    async fn rows(&self) -> Result<Vec<(String, Result<KeptRow, IdentityError>)>, IdentityError> {
+        let rows = self.0.lock();
+        Ok(rows.iter().map(|record| (record.arn(), Ok(KeptRow::Identity(record.clone())))).collect())
     }
     async fn commit(
         &self,

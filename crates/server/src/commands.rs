@@ -95,7 +95,8 @@ pub enum KeyAction {
     Impact {
         key: String,
     },
-    /// Writes keys, aliases and grants to a folder, and their erasure secrets to another one. The root key is not in it.
+    /// Writes keys, aliases and grants to a folder, and their erasure secrets to another one. The root key is not in it, and neither are
+    /// users, roles and policies: a copy of the data directory has them.
     Backup {
         to: std::path::PathBuf,
         /// A folder of its own, so that destroying a key can reach every copy of its secret.

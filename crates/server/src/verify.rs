@@ -18,12 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 use tresor_envelope::{Binding, Envelope};
+use tresor_identity::{Directory, DirectoryParts};
 use tresor_kms::{
     Call, Identities, Inspected, KeyRing, KeyRingParts, KeyStore, KmsError, ObjectPlace, SoftwareKeys, Witness,
     erasure_names,
 };
 use tresor_model::{Caller, Clock, Entropy, KeyArn};
-use tresor_records::KeyRecords;
+use tresor_records::{IdentityRecords, KeyRecords};
 use tresor_storage::{
     BlobTree, Bucket, Found, IndexRoot, MetaStore, Opened, Opener, Problem, ProblemKind, Store, StoreKeys, Tally,
 };
@@ -76,6 +77,7 @@ pub struct Subject {
     keys: Arc<KeyRing>,
     records: Arc<KeyRecords>,
     erasure: Arc<ErasureFiles>,
+    directory: Arc<Directory>,
     region: String,
     audit: (PathBuf, Vec<u8>),
     /// A directory that no server runs on is locked meanwhile.
@@ -90,6 +92,7 @@ pub fn running(parts: &Parts) -> Subject {
         keys: Arc::clone(&parts.keys),
         records: Arc::clone(&parts.records),
         erasure: Arc::clone(&parts.erasure),
+        directory: Arc::clone(&parts.directory),
         region: parts.region.clone(),
         audit: (parts.audit.trail().directory().to_owned(), parts.audit.trail().public_key()),
         _lock: None,
@@ -136,6 +139,14 @@ pub async fn stopped(config: &Config, dev: bool, secrets: &Secrets) -> Result<Su
     let store_keys = StoreKeys { records: domain.record_key(), index: IndexRoot::new(&domain.index_root()) };
     let tree = Arc::clone(&blobs) as Arc<dyn BlobTree>;
     let store = Store::new(Arc::clone(&meta), blobs, store_keys, Arc::clone(&clock), Arc::clone(&entropy));
+    // Nothing of it is read yet: what is damaged is found, not stumbled over.
+    let directory = Arc::new(Directory::unread(DirectoryParts {
+        store: Arc::new(IdentityRecords::new(Arc::clone(&meta), domain.record_key())),
+        secrets: domain.access_keys(),
+        sessions: domain.sessions(),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+    }));
     let records = Arc::new(KeyRecords::new(meta, domain.record_key()));
     let parts = KeyRingParts {
         store: Arc::clone(&records) as Arc<dyn KeyStore>,
@@ -148,7 +159,8 @@ pub async fn stopped(config: &Config, dev: bool, secrets: &Secrets) -> Result<Su
     let keys = Arc::new(KeyRing::open(&domain, &config.region, parts).await?);
     let audit_key = tresor_audit::public_key(&domain.audit_seed()).map_err(unusable)?;
     let audit = (data.join("audit"), audit_key);
-    Ok(Subject { store, tree, keys, records, erasure, region: config.region.clone(), audit, _lock: Some(lock) })
+    let region = config.region.clone();
+    Ok(Subject { store, tree, keys, records, erasure, directory, region, audit, _lock: Some(lock) })
 }
 
 #[async_trait]
@@ -188,6 +200,10 @@ pub async fn verify(subject: &Subject, say: &mut (dyn FnMut(Said) + Send)) -> Re
     };
     for wrong in secrets(subject).await? {
         tell(wrong, say);
+    }
+    let (identities, unusable) = subject.directory.inspect().await.map_err(|error| error.to_string())?;
+    for one in unusable {
+        tell(Wrong::new("identity", &one.row, one.what), say);
     }
     let trail = match audit(subject).await {
         Ok(trail) => trail,
@@ -231,6 +247,7 @@ pub async fn verify(subject: &Subject, say: &mut (dyn FnMut(Said) + Send)) -> Re
         },
         "garbage": tally.garbage,
         "keys": subject.keys.all_keys().len(),
+        "identities": identities,
         "audit": trail,
         "problem_count": total,
         "problem_kinds": kinds,
