@@ -1,21 +1,24 @@
-//! The one place where an S3 request is permitted: what it needs is held against the caller's own policies, the bucket's policy and
-//! its public access block. A `Permit` is made here and nowhere else. How policies are joined stands in `tresor_policy`; which
+//! The one place where an S3 request is permitted: what it needs is held against the caller's own policies, the bucket's policy, its
+//! public access block, and the lists of the bucket and the object. A `Permit` is made here and nowhere else. How policies are joined stands in `tresor_policy`; which
 //! condition keys a request fills in `derive`.
 
 use crate::{
+    acl::{self, On},
     derive::{Asked, Pairs, Role, Signed, derive},
     error::S3Error,
-    ops::{bucket_policy::BucketPolicy, multipart},
+    ops::{bucket_policy::BucketPolicy, multipart, ownership_controls::Ownership},
     rules::BucketRules,
     serve::RequestContext,
     sse::configuration::Algorithm,
 };
+use std::sync::Arc;
 use tresor_front::{SigVersion, Via};
-use tresor_model::{BucketName, ObjectKey, TagSet};
+use tresor_model::{AccountId, BucketName, ObjectKey, Permission, TagSet, VersionId};
 use tresor_policy::{
-    Context, Decision, Policy, Question, RequestFacts, Requester, Sources, decide_identity, decide_resource,
+    Context, Decision, Effect, Policy, Question, Reach, Reason, RequestFacts, Requester, Sources, decide_identity,
+    decide_resource,
 };
-use tresor_storage::Bucket;
+use tresor_storage::{Bucket, StoreError, Version};
 
 /// One thing that the caller must be allowed to do.
 #[derive(Clone, Debug)]
@@ -215,26 +218,107 @@ impl Asking<'_> {
             ..cx.names.requester(cx.caller)
         };
         let question = Question { who, action: self.action, resource: &arn, context: &context };
-        let decision = match (self.bucket, &rules) {
-            (Some(bucket), Some(rules)) => {
-                let sources = Sources {
-                    resource: policy,
-                    resource_account: bucket.owner.as_str(),
-                    public_access_cut: rules.cuts_public_access(),
-                    ..cx.bindings.sources()
-                };
-                decide_resource(&question, &sources)
-            }
-            _ => decide_identity(&question, &cx.bindings.sources()),
+        let (Some(bucket), Some(rules)) = (self.bucket, rules.as_deref()) else {
+            let decision = decide_identity(&question, &cx.bindings.sources());
+            self.trace(&arn, &decision);
+            return if decision.allowed() { Ok(()) } else { Err(self.refused(cx, &arn, &decision, None)) };
         };
-        tracing::debug!(action = self.action, resource = arn, reason = ?decision.reason, statement = ?decision.statement, "authorize");
-        if decision.allowed() { Ok(()) } else { Err(self.refused(cx, &arn, &decision)) }
+        let lists = rules.ownership.in_force() != Ownership::BucketOwnerEnforced;
+        let object = match lists && acl::belongs_to_object_owner(self.operation, self.action) {
+            true => Some(self.object(cx).await?.filter(|version| !version.delete_marker)),
+            false => None,
+        };
+        let owner = object.as_ref().and_then(Option::as_ref).map_or(&bucket.owner, |version| &version.owner);
+        let sources = self.sources(cx, bucket, rules, owner);
+        let mut decision = decide_resource(&question, &sources);
+        let granted = match decision.effect {
+            Effect::ImplicitDeny if self.is_about_an_upload() => self.granted_to_initiator(cx, bucket).await?,
+            Effect::ImplicitDeny if lists => self.granted(cx, rules, object.as_ref()),
+            Effect::Allow | Effect::ExplicitDeny | Effect::ImplicitDeny => None,
+        };
+        if let Some(granted) = granted {
+            decision = decide_resource(&question, &Sources { granted: Some(granted), ..sources });
+            // The list was the bucket's, and lets him know that nothing is there. No list of an object let him in.
+            if decision.reason == Reason::Granted && matches!(object, Some(None)) {
+                return Err(self.nothing_there(cx));
+            }
+        }
+        self.trace(&arn, &decision);
+        if decision.allowed() { Ok(()) } else { Err(self.refused(cx, &arn, &decision, Some(owner))) }
     }
 
-    /// AWS's words. Callers of the bucket's own account learn which kind of policy refused them, others nothing.
-    fn refused(&self, cx: &RequestContext<'_>, arn: &str, decision: &Decision<'_>) -> S3Error {
-        let account = cx.caller.account();
-        let at_home = self.bucket.is_none_or(|bucket| account == Some(&bucket.owner));
+    fn trace(&self, arn: &str, decision: &Decision<'_>) {
+        tracing::debug!(action = self.action, resource = arn, reason = ?decision.reason, statement = ?decision.statement, "authorize");
+    }
+
+    /// What speaks about the request but for lists; `owner` is whose the bucket or object is. An object of another account stands under
+    /// the bucket's policy only as far as that denies, and RestrictPublicBuckets keeps everybody out who is not of the bucket's account.
+    fn sources<'a>(
+        &self,
+        cx: &'a RequestContext<'_>,
+        bucket: &'a Bucket,
+        rules: &'a BucketRules,
+        owner: &'a AccountId,
+    ) -> Sources<'a> {
+        let cut = rules.cuts_public_access() && cx.caller.account() != Some(&bucket.owner);
+        Sources {
+            resource: rules.policy.as_ref().map(BucketPolicy::policy),
+            resource_account: if cut { bucket.owner.as_str() } else { owner.as_str() },
+            resource_denies_only: *owner != bucket.owner,
+            public_access_cut: cut,
+            ..cx.bindings.sources()
+        }
+    }
+
+    /// What the list of the bucket or of the object grants. Of an object that is not there, the bucket's list tells who may know that.
+    fn granted(
+        &self,
+        cx: &RequestContext<'_>,
+        rules: &BucketRules,
+        object: Option<&Option<Arc<Version>>>,
+    ) -> Option<Reach> {
+        let (on, permission) = acl::needed(self.operation, self.action)?;
+        let (list, permission) = match (on, object) {
+            (On::Bucket, _) => (rules.acl.as_ref(), permission),
+            (On::Object, Some(Some(version))) => (version.acl.as_ref(), permission),
+            (On::Object, Some(None)) => (rules.acl.as_ref(), Permission::Read),
+            (On::Object, None) => return None,
+        };
+        acl::granted(list, cx.caller.account(), permission, rules.public_access.in_force().ignore_public_acls)
+    }
+
+    fn is_about_an_upload(&self) -> bool {
+        matches!(self.action, "s3:AbortMultipartUpload" | "s3:ListMultipartUploadParts")
+    }
+
+    /// Whoever began an upload may list its parts and abort it. Source: S3 user guide, "Multipart upload API operations and permissions".
+    async fn granted_to_initiator(&self, cx: &RequestContext<'_>, bucket: &Bucket) -> Result<Option<Reach>, S3Error> {
+        let Resource::Object(_, key) = self.resource else { return Ok(None) };
+        let Some(id) = cx.said.parameter("uploadId").and_then(|id| id.parse().ok()) else { return Ok(None) };
+        match cx.gateway.store.upload(bucket, key, &id).await {
+            Ok(upload) => Ok((cx.caller.account() == Some(&upload.owner)).then_some(Reach::Account)),
+            Err(StoreError::NoSuchUpload) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn nothing_there(&self, cx: &RequestContext<'_>) -> S3Error {
+        match (self.resource, self.version(cx)) {
+            (Resource::Object(_, key), Some(version)) => S3Error::no_such_version(key, &version),
+            (Resource::Object(_, key), None) => S3Error::no_such_key(key),
+            (Resource::Account | Resource::NewBucket(_) | Resource::Bucket(_), _) => S3Error::access_denied(),
+        }
+    }
+
+    /// AWS's words. Callers of the account that owns the resource learn which kind of policy refused them, others nothing.
+    fn refused(
+        &self,
+        cx: &RequestContext<'_>,
+        arn: &str,
+        decision: &Decision<'_>,
+        owner: Option<&AccountId>,
+    ) -> S3Error {
+        let at_home = owner.is_none_or(|owner| cx.caller.account() == Some(owner));
         let Some(who) = cx.caller.principal.arn().filter(|_| at_home) else { return S3Error::access_denied() };
         let (action, because) = (self.action, decision.because(self.action));
         S3Error::forbidden(match self.resource {
@@ -259,14 +343,14 @@ impl Asking<'_> {
                 Ok(id) => match cx.gateway.store.upload(bucket, key, &id).await {
                     Ok(upload) => Some(multipart::said(&upload)),
                     // Whoever may write there is told that there is no such upload.
-                    Err(tresor_storage::StoreError::NoSuchUpload) => None,
+                    Err(StoreError::NoSuchUpload) => None,
                     Err(error) => return Err(error.into()),
                 },
                 Err(_) => None,
             },
             _ => None,
         };
-        let tags = if asks_tags && shows_tags(self.action) { self.object_tags(cx, &query).await? } else { Vec::new() };
+        let tags = if asks_tags && shows_tags(self.action) { self.object_tags(cx).await? } else { Vec::new() };
         let default = rules.map(|rules| match &rules.encryption.algorithm {
             Algorithm::S3 => ("AES256", None),
             Algorithm::Kms(key) => ("aws:kms", key.as_deref()),
@@ -314,17 +398,33 @@ impl Asking<'_> {
         Ok(context)
     }
 
+    /// The version that is asked about, as it was named.
+    fn version(&self, cx: &RequestContext<'_>) -> Option<String> {
+        match self.role {
+            Role::Source => {
+                let (headers, query) = (cx.said.headers(), cx.said.query());
+                base(cx, &headers, &query).copy_source().and_then(|(_, _, version)| version)
+            }
+            Role::Target | Role::Key | Role::SourceKey => self.version.or(cx.said.parameter("versionId")).map(str::to_owned),
+        }
+    }
+
+    /// The object that is asked for, if there is one: looked up once for all questions and for the operation.
+    async fn object(&self, cx: &RequestContext<'_>) -> Result<Option<Arc<Version>>, S3Error> {
+        let (Some(bucket), Resource::Object(_, key)) = (self.bucket, self.resource) else { return Ok(None) };
+        let version: Option<VersionId> = self.version(cx).and_then(|id| id.parse().ok());
+        if let Some(known) = cx.judged.get(bucket, key, version.as_ref()) {
+            return Ok(known);
+        }
+        let found = cx.gateway.store.version(bucket, key, version.as_ref()).await?.map(Arc::new);
+        cx.judged.keep(bucket, key, version.as_ref(), found.clone());
+        Ok(found)
+    }
+
     /// Tags of the object that is asked for; none when there is no object.
-    async fn object_tags(&self, cx: &RequestContext<'_>, query: Pairs<'_>) -> Result<Vec<(String, String)>, S3Error> {
-        let (Some(bucket), Resource::Object(_, key)) = (self.bucket, self.resource) else { return Ok(Vec::new()) };
-        let named = match self.role {
-            Role::Source => None,
-            Role::Target | Role::Key | Role::SourceKey => query.iter().find(|(name, _)| name == "versionId"),
-        };
-        let version = named.and_then(|(_, id)| id.parse().ok());
-        let found = cx.gateway.store.version(bucket, key, version.as_ref()).await?;
-        let tags = found.map(|version| version.tags).unwrap_or_default();
-        Ok(tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    async fn object_tags(&self, cx: &RequestContext<'_>) -> Result<Vec<(String, String)>, S3Error> {
+        let Some(found) = self.object(cx).await? else { return Ok(Vec::new()) };
+        Ok(found.tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
     }
 }
 

@@ -11,6 +11,7 @@ mod derive;
 mod error;
 mod fields;
 mod headers;
+mod judged;
 mod operation;
 mod ops;
 mod post;

@@ -61,6 +61,10 @@ impl Said {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         taken.chain(rest).map(|(name, value)| (name.to_owned(), text(value))).collect()
     }
+    /// A parameter of the query.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.get(name)
+    }
     pub(crate) fn query(&self) -> Vec<(String, String)> {
         self.query.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }

@@ -7,6 +7,7 @@ use crate::{
     body::{self, Expectations},
     error::S3Error,
     fields::Fields,
+    judged::Judged,
     operation::{BodyKind, Operation},
     post::{self, Form},
     rules::RulesCache,
@@ -87,6 +88,8 @@ pub(crate) struct RequestContext<'a> {
     /// The policies that bind the caller.
     pub bindings: Bindings,
     pub names: CallerNames,
+    /// The object that the permission was decided by.
+    pub judged: Judged,
     pub tls_version: Option<&'static str>,
     /// The `Host` header, with its port.
     pub host: &'a str,
@@ -164,6 +167,7 @@ async fn serve<O: Operation>(
         said: fields.into_said(),
         bindings: gateway.directory.bindings(&caller),
         names: CallerNames::of(&caller),
+        judged: Judged::default(),
         tls_version,
         host: &host,
         scheme,

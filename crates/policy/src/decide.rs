@@ -20,6 +20,9 @@ pub struct Sources<'a> {
     pub resource: Option<&'a Policy>,
     /// Twelve digits.
     pub resource_account: &'a str,
+    /// Only the denies of the resource's policy count: an object that belongs to another account than its bucket. Source: S3 user
+    /// guide, "How Amazon S3 authorizes a request for an object operation".
+    pub resource_denies_only: bool,
     /// A KMS grant or an ACL allows the call, to the caller, to his account or to anyone. It never denies.
     pub granted: Option<Reach>,
     /// RestrictPublicBuckets is on and the bucket's policy is public: only the owning account and services get through.
@@ -146,7 +149,10 @@ pub fn decide_resource<'a>(question: &Question<'_>, sources: &Sources<'a>) -> De
     };
     let same_account = question.who.account == Some(sources.resource_account);
     let recovers = same_account && question.who.kind == Kind::Root && ROOT_RECOVERY.contains(&question.action);
-    let resource = sources.resource.map(|policy| policy.judge(question)).unwrap_or_default();
+    let mut resource = sources.resource.map(|policy| policy.judge(question)).unwrap_or_default();
+    if sources.resource_denies_only {
+        resource.allow = None;
+    }
     if let (Some(statement), false) = (resource.deny, recovers) {
         return Decision::deny(PolicyKind::Resource, statement);
     }

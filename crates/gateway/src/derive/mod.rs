@@ -214,7 +214,7 @@ impl Asked<'_> {
         }
     }
 
-    fn copy_source(&self) -> Option<(BucketName, ObjectKey, Option<String>)> {
+    pub(crate) fn copy_source(&self) -> Option<(BucketName, ObjectKey, Option<String>)> {
         addressing::copy_source(self.said("x-amz-copy-source")?).ok()
     }
 

@@ -102,9 +102,12 @@ fn parse(fields: &mut Fields) -> Result<Input, S3Error> {
     })
 }
 
+fn action(input: &Input) -> &'static str {
+    if input.version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" }
+}
+
 fn access(input: &Input) -> Access {
-    let action = if input.version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
-    Access::one(action, Resource::Object(input.bucket.clone(), input.key.clone()), input.expected_owner.clone())
+    Access::one(action(input), Resource::Object(input.bucket.clone(), input.key.clone()), input.expected_owner.clone())
 }
 
 /// `with_body` is the difference between GET and HEAD. HEAD needs the object's key for SSE-C, to judge the customer's key, and
@@ -221,7 +224,12 @@ impl Operation for GetObject {
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Output, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
-        for _ in 0..OVERTAKEN {
+        for attempt in 0..OVERTAKEN {
+            if attempt > 0 {
+                // Another object, with another owner, list and tags.
+                let named = input.version.as_ref().map(ToString::to_string);
+                cx.permit(Self::NAME, action(&input), &bucket, Some(&input.key), named.as_deref()).await?;
+            }
             let Some(mut output) = run(cx, &input, &bucket, true).await? else { continue };
             let Some(body) = output.body.take() else { return Ok(output) };
             // The first chunk is opened before any header is sent: what fails there is a 500, not a broken 200.

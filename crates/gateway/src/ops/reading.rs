@@ -12,14 +12,17 @@ use tresor_envelope::{Binding, ContentKey, CustomerKey, SseMode, decode_checksum
 use tresor_model::{ByteRange, ObjectKey, VersionId};
 use tresor_storage::{Bucket, PartRow, Version};
 
-/// The version a request names. Errors: NoSuchKey, NoSuchVersion, MethodNotAllowed for a delete marker named by id.
+/// The version a request names: the one it was judged by, if it was judged by one. Errors: NoSuchKey, NoSuchVersion, MethodNotAllowed for a delete marker named by id.
 pub(crate) async fn find(
     cx: &RequestContext<'_>,
     bucket: &Bucket,
     key: &ObjectKey,
     version: Option<&VersionId>,
 ) -> Result<Version, S3Error> {
-    let found = cx.gateway.store.version(bucket, key, version).await?;
+    let found = match cx.judged.take(bucket, key, version) {
+        Some(judged) => judged,
+        None => cx.gateway.store.version(bucket, key, version).await?,
+    };
     match (found, version) {
         (Some(found), None) if found.delete_marker => Err(S3Error::no_such_key(key)
             .header("x-amz-delete-marker", "true")
