@@ -207,10 +207,14 @@ def test_copies_say_their_encryption_themselves(s3, guarded):
     check_cells(copy)
 
 
-def test_a_copy_by_the_cli(server, guarded):
-    copy = ["aws", "s3api", "copy-object", "--bucket", "guarded-2-aes", "--key", "cli", "--copy-source", "guarded-source/k"]
-    assert outcome(server, *copy) == "R"
-    assert outcome(server, *copy, "--server-side-encryption", "aws:kms") == "P"
+def test_copies_by_the_cli(server, guarded):
+    files, other = guarded
+
+    def copy(number, kind):
+        options = api_options(kind, files, other)
+        return outcome(server, "aws", "s3api", "copy-object", "--bucket", bucket_of(number, kind), "--key", "cli", "--copy-source", "guarded-source/k", *options)
+
+    check_cells(copy)
     assert outcome(server, "aws", "s3", "cp", "s3://guarded-source/k", "s3://guarded-2-aes/cp", "--sse", "aws:kms") == "P"
     assert outcome(server, "aws", "s3", "cp", "s3://guarded-source/k", "s3://guarded-2-aes/cp") == "R"
 
@@ -272,20 +276,111 @@ def test_parts_of_an_upload_from_before_the_policy_are_judged_with_what_it_was_c
     assert code_of(s3.upload_part, Bucket=bucket, Key="kms", UploadId=kms, PartNumber=1, Body=b"x") == "AccessDenied"
 
 
-def test_a_form_says_its_encryption_in_a_field(server, s3, bucket, guard):
-    guard(deny({"StringNotEquals": {SSE: "aws:kms"}})(bucket))
-    signer = server.client(signature_version="s3v4")
-
-    def post(fields):
+def post(server, bucket, fields=(), signer=None, key="form", headers=None, change=None):
+    """Sends a form with a file; `signer` presigns it, or nobody does. `change` alters its fields after that."""
+    fields = dict(fields)
+    if signer is None:
+        sent = {"key": key} | fields
+    else:
         conditions = [{name: value} for name, value in fields.items()]
-        form = signer.generate_presigned_post(bucket, "form", Fields=dict(fields), Conditions=conditions)
-        edge = "----edge"
-        parts = [f'--{edge}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in form["fields"].items()]
-        body = ("".join(parts) + f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nx\r\n--{edge}--\r\n').encode()
-        return raw.send(server.endpoints["http"], "POST", f"/{bucket}", {"Content-Type": f"multipart/form-data; boundary={edge}"}, body).status
+        sent = signer.generate_presigned_post(bucket, key, Fields=fields, Conditions=conditions)["fields"]
+    edge = "----edge"
+    parts = [f'--{edge}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in sent.items()]
+    file = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nx\r\n--{edge}--\r\n'
+    head = {"Content-Type": f"multipart/form-data; boundary={edge}"} | (headers or {})
+    return raw.send(server.endpoints["http"], "POST", f"/{bucket}", head, ("".join(parts) + file).encode(), change)
 
-    assert post({}) == 403
-    assert post({"x-amz-server-side-encryption": "aws:kms"}) == 204
+
+@pytest.fixture(scope="module")
+def signer(server):
+    return server.client(signature_version="s3v4")
+
+
+def test_forms_say_their_encryption_in_fields(server, signer, guarded):
+    _, other = guarded
+    field = "x-amz-server-side-encryption"
+    key_id = f"{field}-aws-kms-key-id"
+    key, md5 = (base64.b64encode(data).decode() for data in (CUSTOMER_KEY, hashlib.md5(CUSTOMER_KEY).digest()))
+    said = {
+        "AES256": {field: "AES256"},
+        "aws:kms this key": {field: "aws:kms", key_id: KEY_ID},
+        "aws:kms other key": {field: "aws:kms", key_id: other},
+        "SSE-C": {f"{field}-customer-algorithm": "AES256", f"{field}-customer-key": key, f"{field}-customer-key-MD5": md5},
+    }
+
+    def form(number, kind):
+        answer = post(server, bucket_of(number, kind), said.get(kind, {}), signer)
+        assert answer.status in (204, 403), (number, kind, answer)
+        return "P" if answer.status == 204 else "R"
+
+    check_cells(form)
+
+
+def test_what_else_a_form_says_is_told_to_policies(server, signer, bucket, guard):
+    header = "x-amz-server-side-encryption"
+    tags = "<Tagging><TagSet><Tag><Key>team</Key><Value>{}</Value></Tag></TagSet></Tagging>"
+
+    def check(condition, passes, refused, **how):
+        guard(deny(condition)(bucket))
+        for fields in passes:
+            assert post(server, bucket, fields, signer, **how).status == 204, (condition, fields)
+        for fields in refused:
+            assert post(server, bucket, fields, signer, **how).told[:2] == (403, "AccessDenied"), (condition, fields)
+
+    owner = "bucket-owner-full-control"
+    check({"StringNotEquals": {"s3:x-amz-acl": owner}}, [{"acl": owner}, {"x-amz-acl": owner}], [{}, {"acl": "private"}])
+    check({"StringNotEquals": {"s3:x-amz-storage-class": "STANDARD_IA"}}, [{"x-amz-storage-class": "STANDARD_IA"}], [{}])
+    check({"StringNotEquals": {"s3:RequestObjectTag/team": "red"}}, [{"tagging": tags.format("red")}], [{}, {"tagging": tags.format("blue")}])
+    check({"ForAnyValue:StringEquals": {"s3:RequestObjectTagKeys": "team"}}, [{}], [{"tagging": tags.format("red")}])
+    check({"StringEquals": {"s3:authType": "POST"}}, [], [{}])
+    check({"StringNotEquals": {"s3:authType": "POST", "s3:signatureversion": "AWS4-HMAC-SHA256"}}, [{}], [])
+    check({"StringEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}}, [], [{}])
+    check({"NumericGreaterThan": {"s3:signatureAge": "600000"}}, [{}], [])
+    check({"Null": {"s3:signatureAge": "true"}}, [{}], [])
+    check({"Bool": {"s3:ObjectCreationOperation": "true"}}, [], [{}])
+    check({"StringEquals": {"aws:username": "alice"}}, [{}], [])
+    check({"StringLike": {"aws:UserAgent": "browser/*"}}, [{}], [])
+    check({"StringLike": {"aws:UserAgent": "browser/*"}}, [], [{}], headers={"User-Agent": "browser/1"})
+    # A header or a parameter of the address does not stand for a field, and of two fields that mean one thing neither counts.
+    guard(deny({"StringNotEquals": {SSE: "AES256"}})(bucket))
+    assert post(server, bucket, {}, signer, headers={header: "AES256"}).status == 501
+    assert post(server, bucket, {}, signer).status == 403
+    assert post(server, bucket, {"acl": "private", "x-amz-acl": "private"}, signer).told[:2] == (400, "InvalidArgument")
+
+
+def test_forms_that_nobody_signed(server, s3, signer, bucket, guard):
+    refused = (403, "AccessDenied", "Access Denied")
+    assert post(server, bucket).told == refused
+    open_to_the_public(s3, bucket)
+    guard(statement(bucket, "s3:PutObject", condition={"StringEquals": {SSE: "AES256"}}))
+    assert post(server, bucket).told == refused
+    assert post(server, bucket, {"x-amz-server-side-encryption": "AES256"}).status == 204
+    assert s3.get_object(Bucket=bucket, Key="form")["Body"].read() == b"x"
+    # What comes with it needs its own permission, as with a header.
+    sse = {"x-amz-server-side-encryption": "AES256"}
+    tagging = {"tagging": "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"}
+    assert post(server, bucket, sse | tagging).told == refused
+    guard(statement(bucket, ["s3:PutObject", "s3:PutObjectTagging"]))
+    assert post(server, bucket, tagging).status == 204
+    # Nobody has no type of signature; a form that says who signed it must say it truly.
+    guard(statement(bucket, "s3:PutObject"), statement(bucket, "s3:PutObject", effect="Deny", condition={"Null": {"s3:authType": "false"}}))
+    assert post(server, bucket).status == 204
+    assert post(server, bucket, signer=signer).status == 403
+    assert post(server, bucket, {"x-amz-signature": "0" * 64}).told[:2] == (400, "InvalidArgument")
+    guard(statement(bucket, "s3:PutObject", ALICE))
+    assert post(server, bucket).told == refused
+    # Keys of KMS are never for nobody.
+    guard(statement(bucket, "s3:PutObject"))
+    assert post(server, bucket, {"x-amz-server-side-encryption": "aws:kms"}).status in (400, 403)
+    # A list that lets everybody write does as well.
+    s3.delete_bucket_policy(Bucket=bucket)
+    assert post(server, bucket).told == refused
+    s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "ObjectWriter"}]})
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    assert post(server, bucket, {"acl": "public-read"}, key="listed").status == 204
+    assert anonymous(server).get_object(Bucket=bucket, Key="listed")["Body"].read() == b"x"
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration={"IgnorePublicAcls": True})
+    assert post(server, bucket).told == refused
 
 
 # Who gets in.

@@ -405,7 +405,9 @@ impl Asking<'_> {
                 let (headers, query) = (cx.said.headers(), cx.said.query());
                 base(cx, &headers, &query).copy_source().and_then(|(_, _, version)| version)
             }
-            Role::Target | Role::Key | Role::SourceKey => self.version.or(cx.said.parameter("versionId")).map(str::to_owned),
+            Role::Target | Role::Key | Role::SourceKey => {
+                self.version.or(cx.said.parameter("versionId")).map(str::to_owned)
+            }
         }
     }
 
@@ -433,8 +435,7 @@ fn base<'a>(cx: &'a RequestContext<'_>, headers: Pairs<'a>, query: Pairs<'a>) ->
     Asked {
         headers,
         query,
-        // The fields of a form stand among the headers, where operations find them.
-        form: (cx.operation == "PostObject").then_some(headers),
+        form: cx.said.form(),
         account: cx.caller.account().map(|account| account.as_str()),
         region: &cx.gateway.settings.region,
         signed: Some(match cx.auth.via {

@@ -73,8 +73,9 @@ impl Fields {
             said: Said::default(),
         }
     }
-    /// The same with a form, whose fields stand among the headers already.
-    pub(crate) fn with_form(self, form: Form) -> Self {
+    /// The same with a form, whose fields stand among the headers already; policies are told what the fields said.
+    pub(crate) fn with_form(mut self, form: Form) -> Self {
+        self.said.took_form(&form.fields);
         Self { form: Some(form), ..self }
     }
 

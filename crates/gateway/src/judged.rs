@@ -47,7 +47,12 @@ impl Judged {
         kept.as_ref().filter(|entry| entry.is(bucket, key, version)).map(|entry| entry.found.clone())
     }
     /// The same for the operation itself. Whoever looks a second time must be judged again.
-    pub(crate) fn take(&self, bucket: &Bucket, key: &ObjectKey, version: Option<&VersionId>) -> Option<Option<Version>> {
+    pub(crate) fn take(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        version: Option<&VersionId>,
+    ) -> Option<Option<Version>> {
         let mut kept = self.0.lock();
         if !kept.as_ref()?.is(bucket, key, version) {
             return None;

@@ -35,12 +35,16 @@ fn counts(name: &str) -> bool {
     COUNTS.contains(&name) || name.starts_with(GRANT)
 }
 
-/// Headers and query of one request.
+/// Fields of a form that count besides those that are named as headers are.
+const FIELDS: [&str; 4] = ["acl", "tagging", "signature", "x-amz-signature"];
+
+/// Headers, query and form fields of one request.
 #[derive(Default)]
 pub(crate) struct Said {
     taken: Vec<(String, HeaderValue)>,
     rest: HeaderMap,
     query: Query,
+    form: Option<Vec<(String, String)>>,
 }
 
 impl Said {
@@ -49,6 +53,16 @@ impl Said {
         if counts(name) {
             self.taken.push((name.to_owned(), value.clone()));
         }
+    }
+    /// The fields of a form, names in lower case. That there was a signature counts, and not what it was.
+    pub(crate) fn took_form(&mut self, fields: &[(String, String)]) {
+        let kept = fields.iter().filter(|(name, _)| counts(name) || FIELDS.contains(&name.as_str()));
+        let shown =
+            |name: &str, value: &str| if name.ends_with("signature") { String::new() } else { value.to_owned() };
+        self.form = Some(kept.map(|(name, value)| (name.clone(), shown(name, value))).collect());
+    }
+    pub(crate) fn form(&self) -> Option<&[(String, String)]> {
+        self.form.as_deref()
     }
     /// Adds what nobody took.
     pub(crate) fn with(self, rest: HeaderMap, query: Query) -> Self {
@@ -90,6 +104,14 @@ mod tests {
             assert!(Said::default().with(rest, Query::default()).headers().is_empty(), "{name}");
         }
         assert!(said.headers().is_empty());
+        let field = |name: &str| (name.to_owned(), "secret".to_owned());
+        said.took_form(&[
+            field("x-amz-server-side-encryption-customer-key"),
+            field("x-amz-signature"),
+            field("x-amz-credential"),
+            field("policy"),
+        ]);
+        assert_eq!(said.form(), Some(&[("x-amz-signature".to_owned(), String::new())][..]));
         said.took("x-amz-grant-read", &value);
         assert_eq!(said.headers().len(), 1);
     }

@@ -208,6 +208,10 @@ impl Service for Gateway {
 impl Gateway {
     async fn dispatch(&self, request: Request, span: &mut AuditSpan) -> Result<Response, S3Error> {
         if request.head.method == Method::OPTIONS {
+            if !request.head.headers.contains_key("origin") {
+                let message = "Insufficient information. Origin request header needed.";
+                return Err(S3Error::new(http::StatusCode::BAD_REQUEST, "BadRequest", message));
+            }
             // A CORS preflight; no bucket has a CORS configuration yet.
             return Err(S3Error::forbidden("CORSResponse: CORS is not enabled for this bucket."));
         }

@@ -50,6 +50,10 @@ impl AclRules {
         let acl = match requested {
             RequestedAcl::Unspecified => None,
             RequestedAcl::Canned(Canned::BucketOwnerRead) if self.disabled() => return Err(not_supported()),
+            // What is private to another account is not the bucket owner's.
+            RequestedAcl::Canned(Canned::Private) if self.disabled() && cx.caller.account() != Some(&bucket.owner) => {
+                return Err(not_supported());
+            }
             asked => Some(asked.for_object(&cx.gateway.directory, owner, &bucket.owner)?),
         };
         let acl = self.admit(acl, owner)?;

@@ -121,7 +121,11 @@ fn headers(head: &Head, fields: &[(String, String)]) -> Result<HeaderMap, S3Erro
         };
         let invalid = || S3Error::invalid_argument("The value of a form field cannot be kept.", name, None);
         let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
-        headers.insert(header, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?);
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?;
+        // `acl` and `x-amz-acl` say the same; of two values a policy would judge one and the object get the other.
+        if headers.insert(header, value).is_some() {
+            return Err(field_twice(name));
+        }
     }
     Ok(headers)
 }
@@ -171,8 +175,7 @@ async fn read(head: &Head, body: Body) -> Result<(Vec<(String, String)>, FormFil
                 let text = text
                     .map_err(|_| S3Error::invalid_argument("A form field is not valid UTF-8", name.as_str(), None))?;
                 if fields.iter().any(|(known, _)| *known == name) {
-                    let message = format!("POST must contain only one field named '{name}'.");
-                    return Err(S3Error::invalid_argument(message, name, None));
+                    return Err(field_twice(&name));
                 }
                 fields.push((std::mem::take(&mut name), text));
             }
@@ -185,6 +188,10 @@ async fn read(head: &Head, body: Body) -> Result<(Vec<(String, String)>, FormFil
             }
         }
     }
+}
+
+fn field_twice(name: &str) -> S3Error {
+    S3Error::invalid_argument(format!("POST must contain only one field named '{name}'."), name, None)
 }
 
 /// The text is S3's.
