@@ -71,6 +71,12 @@ def binary():
     return str(pathlib.Path(target) / "debug" / "tresor")
 
 
+def operations(*services):
+    """Rows of the operation table, of all services when none is named."""
+    rows = json.loads(subprocess.run([binary(), "operations", "--json"], capture_output=True, check=True).stdout)
+    return [row for row in rows if not services or row["service"] in services]
+
+
 class Server:
     """One server on one directory."""
 

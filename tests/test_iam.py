@@ -1,73 +1,17 @@
 """IAM through boto3 and the aws CLI: users, keys, groups, roles, policies, boundaries, tags, simulation, refusals, restarts."""
 
-import itertools
 import json
 import os
 import subprocess
-import types
-import urllib.error
 import urllib.parse
-import urllib.request
 
-import boto3
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import Credentials
-from botocore.exceptions import ClientError
 
-from harness import ACCOUNTS, REGION, Server, binary
-
-MAIN, OTHER = ACCOUNTS["main"][0], ACCOUNTS["other"][0]
-ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
-_names = itertools.count()
-
-
-def name(kind="x"):
-    return f"{kind}-{next(_names)}"
-
-
-def document(action="s3:*", resource="*", effect="Allow", **more):
-    statement = {"Effect": effect, "Action": action, "Resource": resource} | more
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-
-
-def trust(principal, action="sts:AssumeRole", **more):
-    statement = {"Effect": "Allow", "Principal": principal, "Action": action} | more
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-
-
-def client_of(server, service, credentials, endpoint="http", **config):
-    """A client that signs with what IAM or STS gave."""
-    return boto3.client(
-        service,
-        endpoint_url=server.endpoints[endpoint],
-        aws_access_key_id=credentials["AccessKeyId"],
-        aws_secret_access_key=credentials["SecretAccessKey"],
-        aws_session_token=credentials.get("SessionToken"),
-        region_name=REGION,
-        verify=server.endpoints["ca"],
-        config=Config(**({"s3": {"addressing_style": "path"}, "retries": {"total_max_attempts": 1}} | config)),
-    )
-
-
-def refused(code, call, /, *arguments, **parameters):
-    """The call fails with this code; its message."""
-    with pytest.raises(ClientError) as caught:
-        call(*arguments, **parameters)
-    error = caught.value.response["Error"]
-    assert error["Code"] == code, error
-    return error["Message"]
-
-
-def made_user(iam, *policies):
-    """A fresh user with inline policies; its name and a key."""
-    user = name("user")
-    iam.create_user(UserName=user)
-    for n, text in enumerate(policies):
-        iam.put_user_policy(UserName=user, PolicyName=f"p{n}", PolicyDocument=text)
-    return user, iam.create_access_key(UserName=user)["AccessKey"]
+from harness import ACCOUNTS, REGION, Server, binary, operations
+from identities import ADMIN, MAIN, OTHER, client_of, document, fetch, made_user, name, refused, trust
 
 
 @pytest.fixture(scope="module")
@@ -349,85 +293,10 @@ def test_accounts_do_not_see_each_other(server, iam):
     refused("NoSuchEntity", other.delete_policy, PolicyArn=policy)
 
 
-def table(service):
-    rows = json.loads(subprocess.run([binary(), "operations", "--json"], capture_output=True, check=True).stdout)
-    return [row for row in rows if row["service"] == service]
-
-
-def minimal(shape, member=None):
-    """Parameters that pass the client's own checks."""
-    kind = shape.type_name
-    if kind == "structure":
-        return {key: minimal(value, key) for key, value in shape.members.items() if key in shape.required_members}
-    if kind == "list":
-        return [minimal(shape.member)]
-    if kind == "map":
-        return {}
-    if kind == "boolean":
-        return False
-    if kind in ("integer", "long"):
-        return max(900, shape.metadata.get("min", 0))
-    if kind == "timestamp":
-        return 0
-    if kind == "blob":
-        return b"x"
-    if shape.enum:
-        return shape.enum[0]
-    known = {"PolicyDocument": document(), "AssumeRolePolicyDocument": trust({"AWS": MAIN}), "Url": "https://x.example.com"}
-    if member in known:
-        return known[member]
-    if member and member.endswith("Arn"):
-        return f"arn:aws:iam::{MAIN}:policy/stranger-probe"
-    return "stranger-probe-000000".ljust(shape.metadata.get("min", 0), "0")[: shape.metadata.get("max", 2048)]
-
-
-def operation(client, row):
-    """The method of an operation, with parameters for it."""
-    method = next(name for name, operation in client.meta.method_to_api_mapping.items() if operation == row["name"])
-    shape = client.meta.service_model.operation_model(row["name"]).input_shape
-    return getattr(client, method), minimal(shape) if shape else {}
-
-
 def test_the_tables_name_every_operation_of_the_models(server):
     for service in ("iam", "sts"):
         known = server.client(service=service).meta.service_model.operation_names
-        assert sorted(row["name"] for row in table(service)) == sorted(known)
-
-
-@pytest.mark.parametrize("service", ["iam", "sts"])
-def test_every_operation_refuses_strangers(server, iam, service):
-    unsigned = ("AssumeRoleWithWebIdentity", "AssumeRoleWithSAML")
-    # They need no permission, and give nothing that the caller does not have.
-    free = ("GetCallerIdentity", "GetSessionToken")
-    user, key = made_user(iam)
-    stranger = client_of(server, service, key)
-    nobody = client_of(server, service, {"AccessKeyId": "AKIANOBODYNOBODYNOBO", "SecretAccessKey": "x" * 40})
-    wrong = client_of(server, service, {"AccessKeyId": ACCOUNTS["main"][1], "SecretAccessKey": "x" * 40})
-    _, gone = made_user(iam, document("*"))
-    disabled = client_of(server, service, gone)
-    iam.update_access_key(UserName=gone["UserName"], AccessKeyId=gone["AccessKeyId"], Status="Inactive")
-    for row in table(service):
-        if row["name"] in unsigned:
-            continue
-        for client, code in ((nobody, "InvalidClientTokenId"), (wrong, "SignatureDoesNotMatch"), (disabled, "InvalidClientTokenId")):
-            method, parameters = operation(client, row)
-            refused(code, method, **parameters)
-        if row["name"] in free:
-            continue
-        method, parameters = operation(stranger, row)
-        if row["name"] in ("GetUser", "ListAccessKeys", "CreateAccessKey"):
-            parameters["UserName"] = user
-        refused("AccessDenied" if row["implemented"] else "InvalidAction", method, **parameters)
-
-
-def fetch(method, url, body=None, headers=None):
-    """One request as it is: status, text and headers."""
-    request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return types.SimpleNamespace(status=answer.status, text=answer.read().decode(), headers=answer.headers)
-    except urllib.error.HTTPError as answer:
-        return types.SimpleNamespace(status=answer.code, text=answer.read().decode(), headers=answer.headers)
+        assert sorted(row["name"] for row in operations(service)) == sorted(known)
 
 
 def form(server, service, **parameters):

@@ -13,9 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from harness import ACCOUNTS, KEY_ARN, Server
-from test_iam import client_of, document, fetch, made_user, name, refused, trust
-
-MAIN, OTHER = ACCOUNTS["main"][0], ACCOUNTS["other"][0]
+from identities import MAIN, OTHER, client_of, document, fetch, made_user, name, refused, trust
 
 
 @pytest.fixture(scope="module")

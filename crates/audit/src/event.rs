@@ -15,6 +15,14 @@ pub struct Origin {
     pub tls: Option<Tls>,
 }
 
+/// A known access key that a request named and did not prove to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    pub access_key_id: String,
+    /// Whose key it is; this account is told.
+    pub account: AccountId,
+}
+
 /// CloudTrail's `tlsDetails`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
@@ -38,6 +46,8 @@ pub struct Event {
     pub origin: Origin,
     /// `None` for a caller that could not be told.
     pub caller: Option<Caller>,
+    /// The access key that such a caller named without proof, if it is one of an account here.
+    pub claimed: Option<Claimed>,
     /// The service that called on the caller's behalf: `s3.amazonaws.com`.
     pub invoked_by: Option<&'static str>,
     /// The account of an event that no caller asked for: what time brings.
@@ -63,14 +73,16 @@ pub struct Event {
 impl Event {
     pub fn to_json(&self) -> Value {
         let caller = self.caller.as_ref();
-        let account = caller.and_then(Caller::account).or(self.service_account.as_ref()).map(AccountId::as_str);
+        let claimed = self.claimed.as_ref().filter(|_| caller.is_none());
+        let account = caller.and_then(Caller::account).or(self.service_account.as_ref());
+        let account = account.or(claimed.map(|claimed| &claimed.account)).map(AccountId::as_str);
         let service = self.service_account.is_some();
         let shown = |map: &Map<String, Value>| if map.is_empty() { Value::Null } else { map.clone().into() };
         let mut record = json!({
             "eventVersion": "1.11",
             "userIdentity": match &self.service_account {
                 Some(account) => json!({ "accountId": account.as_str(), "invokedBy": self.invoked_by }),
-                None => identity(caller, self.invoked_by),
+                None => identity(caller, claimed, self.invoked_by),
             },
             "eventTime": self.at.iso8601(),
             "eventSource": self.source,
@@ -111,7 +123,9 @@ impl Event {
                 .collect();
         }
         if let Some((code, message)) = &self.error {
-            record["errorCode"] = code.as_str().into();
+            // CloudTrail has one word for what the services call by two.
+            let code = if code == "AccessDeniedException" { "AccessDenied" } else { code };
+            record["errorCode"] = code.into();
             record["errorMessage"] = message.as_str().into();
         }
         record
@@ -142,10 +156,14 @@ pub fn uuid(id: &EventId) -> String {
     [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
 }
 
-fn identity(caller: Option<&Caller>, invoked_by: Option<&str>) -> Value {
+fn identity(caller: Option<&Caller>, claimed: Option<&Claimed>, invoked_by: Option<&str>) -> Value {
     let mut identity = Map::new();
     let Some(caller) = caller else {
         identity.insert("type".into(), "Unknown".into());
+        if let Some(claimed) = claimed {
+            identity.insert("accountId".into(), claimed.account.as_str().into());
+            identity.insert("accessKeyId".into(), claimed.access_key_id.as_str().into());
+        }
         return identity.into();
     };
     let kind = match &caller.principal {

@@ -6,7 +6,7 @@ mod newest;
 mod span;
 mod trail;
 
-pub use event::{Event, Origin, Tls, uuid};
+pub use event::{Claimed, Event, Origin, Tls, uuid};
 pub use newest::{Newest, ORDER_SLACK_MS};
 pub use span::{AuditSink, AuditSpan};
 pub use trail::{Broken, Head, Trail, TrailLimits, Verified, public_key, search, verify};

@@ -1,6 +1,6 @@
 //! The event of one request while it is served.
 
-use crate::event::{Event, Origin};
+use crate::event::{Claimed, Event, Origin};
 use serde_json::{Map, Value};
 use std::{
     fmt,
@@ -44,6 +44,7 @@ pub struct AuditSpan {
 struct Told {
     origin: Origin,
     caller: Option<Caller>,
+    claimed: Option<Claimed>,
     parameters: Map<String, Value>,
     response: Map<String, Value>,
     additional: Map<String, Value>,
@@ -73,6 +74,10 @@ impl AuditSpan {
     }
     pub fn caller(&mut self, caller: &Caller) {
         self.told.caller = Some(caller.clone());
+    }
+    /// The access key that a caller who could not be told named.
+    pub fn claimed(&mut self, claimed: Claimed) {
+        self.told.claimed = Some(claimed);
     }
     pub fn operation(&mut self, name: &'static str, read_only: bool) {
         self.operation = Some(name);
@@ -161,6 +166,7 @@ impl AuditSpan {
             event_id: self.event_id,
             origin: told.origin,
             caller: told.caller,
+            claimed: told.claimed,
             invoked_by: None,
             service_account: None,
             details: Map::new(),

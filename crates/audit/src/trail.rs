@@ -432,6 +432,7 @@ mod tests {
             event_id: [n as u8; 16],
             origin: Origin::default(),
             caller: None,
+            claimed: None,
             invoked_by: None,
             service_account: None,
             details: Map::new(),

@@ -39,6 +39,9 @@ impl From<AuthError> for Fault {
             AuthError::UnknownAccessKey(_) | AuthError::InvalidToken => {
                 Self::new("UnrecognizedClientException", "The security token included in the request is invalid.")
             }
+            AuthError::ExpiredToken => {
+                Self::new("ExpiredTokenException", "The security token included in the request is expired")
+            }
             AuthError::SignatureDoesNotMatch { .. } => Self::new(
                 "InvalidSignatureException",
                 "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",

@@ -142,8 +142,12 @@ impl Service for CloudTrailService {
         }
     }
 
-    fn refuse(&self, head: &Head, why: AuthError) -> Response {
+    fn refuse(&self, head: &Head, _: &[u8], why: AuthError, span: &mut AuditSpan) -> Response {
         let fault = Fault::from(why);
+        if let Some(name) = head.text("x-amz-target").and_then(table::find) {
+            span.operation(name, table::is_read_only(name));
+        }
+        span.error(fault.code, &fault.message);
         response(fault.status, &fault.body(), &head.request_id)
     }
 }

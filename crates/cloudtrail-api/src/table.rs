@@ -89,6 +89,10 @@ pub struct OperationRow {
     /// Every other one answers UnsupportedOperationException.
     pub implemented: bool,
     pub action: String,
+    pub method: &'static str,
+    /// The `X-Amz-Target` of a request.
+    pub target: String,
+    pub read_only: bool,
 }
 
 pub fn operations() -> Vec<OperationRow> {
@@ -97,6 +101,9 @@ pub fn operations() -> Vec<OperationRow> {
         name,
         implemented: *name == LOOKUP_EVENTS,
         action: format!("cloudtrail:{name}"),
+        method: "POST",
+        target: format!("{}{name}", TARGETS[0]),
+        read_only: is_read_only(name),
     };
     NAMES.iter().map(row).collect()
 }

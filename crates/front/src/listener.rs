@@ -230,15 +230,18 @@ impl Front {
         let facts = DataFacts::of(&head, tls);
         let is_s3 = service.signing_name() == "s3";
         let admitted = match service.document_limit() {
-            None => {
-                self.authenticator.authenticate(&head).map(|who| (who, body.map_err(BoxError::from).boxed_unsync()))
-            }
+            None => match self.authenticator.authenticate(&head) {
+                Ok(who) => Ok((who, body.map_err(BoxError::from).boxed_unsync())),
+                Err(why) => Err(Refused::unread(why)),
+            },
             Some(limit) => self.document(&mut head, &**service, body, limit).await,
         };
         let mut response = match admitted {
-            Err(why) => {
-                span.error("Unauthenticated", "The caller could not be told.");
-                service.refuse(&head, why)
+            Err(Refused { why, document }) => {
+                if let Some(claimed) = self.authenticator.claimed(&head) {
+                    span.claimed(claimed);
+                }
+                service.refuse(&head, &document, why, &mut span)
             }
             Ok((authenticated, body)) => {
                 let (caller, auth, body) = Authenticated::body(authenticated, &head, body);
@@ -272,41 +275,60 @@ impl Front {
         response.map(|body| Answer { body, span: Some((span, status)), left: length, sent: 0, counted: is_s3 })
     }
 
-    /// A request of a service of documents: the body is read first, because its hash is what was signed.
+    /// A request of a service of documents: the body is read first, because its hash is what was signed. Of one that cannot be
+    /// signed, as much is read as strangers may send: it names the operation that the audit trail tells.
     async fn document(
         &self,
         head: &mut Head,
         service: &dyn Service,
         body: Watched,
-        mut limit: usize,
-    ) -> Result<(Authenticated, Raw), AuthError> {
-        match Authenticator::scope_service(head) {
-            None if head.text("authorization").is_none() => {
-                limit = service.unsigned_document_limit().ok_or(AuthError::Anonymous)?;
-            }
-            Some(name) if name != service.signing_name() => return Err(AuthError::WrongService),
-            _ => self.authenticator.knows_key(head)?,
-        }
-        let _slot = self.documents.acquire().await.map_err(|_| AuthError::BodyBroken)?;
-        let read = tokio::time::timeout(HEAD_TIME, Limited::new(body, limit).collect()).await;
-        let bytes = match read {
-            Ok(Ok(collected)) => collected.to_bytes(),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return Err(AuthError::BodyTooLarge),
-            Ok(Err(_)) | Err(_) => return Err(AuthError::BodyBroken),
+        limit: usize,
+    ) -> Result<(Authenticated, Raw), Refused> {
+        let of_strangers = service.unsigned_document_limit();
+        let (known, limit) = match Authenticator::scope_service(head) {
+            None if head.text("authorization").is_none() => match of_strangers {
+                Some(limit) => (Ok(()), limit),
+                None => return Err(Refused::unread(AuthError::Anonymous)),
+            },
+            // No Signature Version 4, which alone covers a body.
+            None => (Err(self.authenticator.caller(head).err().unwrap_or(AuthError::UnsupportedMechanism)), limit),
+            Some(name) if name != service.signing_name() => (Err(AuthError::WrongService), limit),
+            Some(_) => (self.authenticator.knows_key(head), limit),
         };
-        head.document_sha256 = Some(tresor_digest::sha256(&bytes));
-        let authenticated = self.authenticator.authenticate(head)?;
-        // Signature Version 2 does not cover a body.
-        if authenticated.info.version == SigVersion::V2 {
-            return Err(AuthError::UnsupportedMechanism);
+        if let Err(why) = known {
+            let document = match of_strangers {
+                Some(limit) => self.read(body, limit).await.unwrap_or_default(),
+                None => Bytes::new(),
+            };
+            return Err(Refused { why, document });
         }
-        if authenticated.caller.account().is_none() && service.unsigned_document_limit().is_none() {
-            return Err(AuthError::Anonymous);
-        }
-        Ok((authenticated, Full::new(bytes).map_err(|never| match never {}).boxed_unsync()))
+        let document = self.read(body, limit).await.map_err(Refused::unread)?;
+        head.document_sha256 = Some(tresor_digest::sha256(&document));
+        let authenticated = match self.authenticator.authenticate(head) {
+            Err(why) => return Err(Refused { why, document }),
+            // Signature Version 2 does not cover a body.
+            Ok(found) if found.info.version == SigVersion::V2 => {
+                return Err(Refused { why: AuthError::UnsupportedMechanism, document });
+            }
+            Ok(found) if found.caller.account().is_none() && of_strangers.is_none() => {
+                return Err(Refused { why: AuthError::Anonymous, document });
+            }
+            Ok(found) => found,
+        };
+        Ok((authenticated, Full::new(document).map_err(|never| match never {}).boxed_unsync()))
     }
 
-    /// By `X-Amz-Target`, then by the credential scope. A form or a query that asks STS may come without a signature.
+    /// A whole body. Errors: BodyTooLarge, BodyBroken.
+    async fn read(&self, body: Watched, limit: usize) -> Result<Bytes, AuthError> {
+        let _slot = self.documents.acquire().await.map_err(|_| AuthError::BodyBroken)?;
+        match tokio::time::timeout(HEAD_TIME, Limited::new(body, limit).collect()).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(AuthError::BodyTooLarge),
+            Ok(Err(_)) | Err(_) => Err(AuthError::BodyBroken),
+        }
+    }
+
+    /// By `X-Amz-Target`, then by the credential scope. A form or a query may come without a signature: STS answers those, for IAM too.
     fn service(&self, head: &Head) -> &Arc<dyn Service> {
         let name = match head.text("x-amz-target") {
             Some(target) if target.starts_with("TrentService.") => Some("kms".to_owned()),
@@ -319,10 +341,23 @@ impl Front {
     }
 }
 
-/// No operation of S3 is a form at the root, or has both parameters.
+/// Why a caller could not be told, and what was read of his request's body.
+struct Refused {
+    why: AuthError,
+    document: Bytes,
+}
+
+impl Refused {
+    fn unread(why: AuthError) -> Self {
+        Self { why, document: Bytes::new() }
+    }
+}
+
+/// A request for STS or, which has the same protocol, for IAM; without a signature nothing else tells. No operation of S3 is a form at
+/// the root, or has both parameters.
 fn is_unsigned_sts(head: &Head) -> bool {
     let form = || head.text("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-    let query = || head.query.get("Action").is_some() && head.query.get("Version") == Some("2011-06-15");
+    let query = || head.query.get("Action").is_some() && head.query.get("Version").is_some();
     let asks = match head.method {
         http::Method::POST => form(),
         http::Method::GET => query(),

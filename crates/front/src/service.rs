@@ -40,6 +40,7 @@ pub trait Service: Send + Sync {
     /// The longest request that may come without a signature; nothing where none may.
     fn unsigned_document_limit(&self) -> Option<usize>;
     async fn serve(&self, request: Request, span: &mut AuditSpan) -> Response;
-    /// The answer to a request whose caller could not be told.
-    fn refuse(&self, head: &Head, why: AuthError) -> Response;
+    /// The answer to a request whose caller could not be told; `document` is as much as was read of its body. The span is told the
+    /// operation, as far as the request names one, and the error.
+    fn refuse(&self, head: &Head, document: &[u8], why: AuthError, span: &mut AuditSpan) -> Response;
 }

@@ -52,6 +52,17 @@ pub(crate) enum BodyKind {
     Form,
 }
 
+impl BodyKind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Document { .. } => "document",
+            Self::Stream => "stream",
+            Self::Form => "form",
+        }
+    }
+}
+
 /// One S3 operation. Its route and IAM action stand under its name in `catalogue`.
 pub(crate) trait Operation: 'static {
     /// The name in the S3 API model: `PutObject`. Spans, metrics, audit and docs use it.

@@ -110,6 +110,10 @@ pub(crate) enum Payload {
     Form(Form),
 }
 
+/// Marks an answer that is a success by its status and a refusal by all that it says: its event is a refused one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WhollyRefused;
+
 /// One operation behind a plain function, so that the table can hold it.
 pub(crate) type Handler =
     for<'a> fn(&'a Gateway, Arrived, Target, Option<ChangeRecord>) -> BoxFuture<'a, Result<Response, S3Error>>;
@@ -192,7 +196,13 @@ impl Service for Gateway {
     async fn serve(&self, request: Request, span: &mut AuditSpan) -> Response {
         let place = Place::of(&request.head);
         match self.dispatch(request, span).await {
-            Ok(response) => response,
+            Ok(response) => {
+                if response.extensions().get::<WhollyRefused>().is_some() {
+                    let error = S3Error::access_denied();
+                    span.error(error.code, &error.message);
+                }
+                response
+            }
             Err(error) => {
                 span.error(error.code, &error.message);
                 place.answer(error)
@@ -200,12 +210,35 @@ impl Service for Gateway {
         }
     }
 
-    fn refuse(&self, head: &Head, why: AuthError) -> Response {
-        Place::of(head).answer(why.into())
+    fn refuse(&self, head: &Head, _: &[u8], why: AuthError, span: &mut AuditSpan) -> Response {
+        let error = S3Error::from(why);
+        // The signature is judged first: an address that names nothing leaves the event without a name.
+        drop(self.find(head, span));
+        span.error(error.code, &error.message);
+        Place::of(head).answer(error)
     }
 }
 
 impl Gateway {
+    /// What a request addresses, told to its event. Errors: those of the address, MethodNotAllowed, NotImplemented.
+    fn find(&self, head: &Head, span: &mut AuditSpan) -> Result<(Target, table::Matched), S3Error> {
+        let target = addressing::target(head, &self.settings.virtual_host_domains)?;
+        let scope = target.scope();
+        let Some(matched) = table::route(&head.method, scope, head) else {
+            return Err(unrouted(head, scope.name()));
+        };
+        span.operation(matched.name, head.method == Method::GET || head.method == Method::HEAD);
+        if let Some(bucket) = &target.bucket {
+            span.parameter("bucketName", bucket.as_str());
+            span.resource("AWS::S3::Bucket", bucket.arn());
+        }
+        let is_data = target.key.is_some() || matched.is_form;
+        if is_data || matched.name.starts_with("ListObject") || matched.name == "DeleteObjects" {
+            span.data();
+        }
+        Ok((target, matched))
+    }
+
     async fn dispatch(&self, request: Request, span: &mut AuditSpan) -> Result<Response, S3Error> {
         if request.head.method == Method::OPTIONS {
             if !request.head.headers.contains_key("origin") {
@@ -215,22 +248,8 @@ impl Gateway {
             // A CORS preflight; no bucket has a CORS configuration yet.
             return Err(S3Error::forbidden("CORSResponse: CORS is not enabled for this bucket."));
         }
-        let mut target = addressing::target(&request.head, &self.settings.virtual_host_domains)?;
-        let scope = target.scope();
-        let Some(matched) = table::route(&request.head.method, scope, &request.head) else {
-            return Err(unrouted(&request.head, scope.name()));
-        };
-        let method = &request.head.method;
-        let is_read_only = *method == Method::GET || *method == Method::HEAD;
-        span.operation(matched.name, is_read_only);
-        if let Some(bucket) = &target.bucket {
-            span.parameter("bucketName", bucket.as_str());
-            span.resource("AWS::S3::Bucket", bucket.arn());
-        }
-        let is_data = target.key.is_some() || matched.is_form;
-        if is_data || matched.name.starts_with("ListObject") || matched.name == "DeleteObjects" {
-            span.data();
-        }
+        let (mut target, matched) = self.find(&request.head, span)?;
+        let is_read_only = span.is_read_only();
         let Some(handler) = matched.handler else {
             return Err(match request.caller.account() {
                 None => S3Error::access_denied(),

@@ -24,6 +24,8 @@ pub struct OperationRow {
     pub header: Option<&'static str>,
     /// The IAM action a policy names.
     pub action: &'static str,
+    /// What a request's body is: `none`, `document`, `stream` or `form`; nothing for an operation that does not answer.
+    pub body: Option<&'static str>,
 }
 
 /// All operations of the S3 API model, those that answer and those that say NotImplemented.
@@ -39,6 +41,7 @@ pub fn operations() -> Vec<OperationRow> {
             query: entry.route.query.to_vec(),
             header: entry.route.header,
             action: entry.action,
+            body: body(entry.name).map(BodyKind::name),
         })
         .collect()
 }
@@ -76,8 +79,9 @@ macro_rules! implemented {
             $(if name == <$op as Operation>::NAME { return Some(handler::<$op>()); })*
             None
         }
-        fn is_form(name: &str) -> bool {
-            $((name == <$op as Operation>::NAME && matches!(<$op as Operation>::BODY, BodyKind::Form)))||*
+        fn body(name: &str) -> Option<BodyKind> {
+            $(if name == <$op as Operation>::NAME { return Some(<$op as Operation>::BODY); })*
+            None
         }
         #[cfg(test)]
         const IMPLEMENTED: &[&str] = &[$(<$op as Operation>::NAME),*];
@@ -179,9 +183,11 @@ pub(crate) fn route(method: &Method, scope: Scope, head: &Head) -> Option<Matche
     });
     match stray {
         Some(_) => None,
-        None => {
-            Some(Matched { name: chosen.name, handler: implementation(chosen.name), is_form: is_form(chosen.name) })
-        }
+        None => Some(Matched {
+            name: chosen.name,
+            handler: implementation(chosen.name),
+            is_form: matches!(body(chosen.name), Some(BodyKind::Form)),
+        }),
     }
 }
 

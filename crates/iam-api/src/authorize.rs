@@ -11,9 +11,9 @@ impl<'a> Input<'a> {
     pub(crate) fn account(&self) -> Result<&'a AccountId, Fault> {
         self.caller.account().ok_or_else(|| Fault::unauthenticated(tresor_front::AuthError::Anonymous, ""))
     }
-    /// A change of the caller's account, with its record.
+    /// A change of the caller's account, with its record. What it touches has been told by then: permission is asked first.
     pub(crate) fn writing(&self) -> Result<Writing, Fault> {
-        Ok(Writing { account: self.account()?.clone(), record: self.record.cloned() })
+        Ok(Writing { account: self.account()?.clone(), record: self.telling.record() })
     }
     pub(crate) fn state(&self) -> Result<Arc<AccountState>, Fault> {
         Ok(self.api.directory.state(self.account()?))
@@ -35,6 +35,7 @@ impl<'a> Input<'a> {
 
     /// The caller's policies, for what lies in his own account. Errors: AccessDenied in AWS's words.
     pub(crate) fn permit(&self, resource: &str, mut keys: Context) -> Result<(), Fault> {
+        self.telling.touch(resource);
         let bindings = self.api.directory.bindings(self.caller);
         self.fill(&mut keys, &bindings);
         let names = CallerNames::of(self.caller);

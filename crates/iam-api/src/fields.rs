@@ -2,6 +2,7 @@
 
 use crate::fault::Fault;
 use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
 use std::{collections::BTreeMap, ops::RangeInclusive};
 use zeroize::Zeroize;
 
@@ -23,6 +24,35 @@ impl Drop for Fields {
 fn shown(name: &str) -> String {
     let mut chars = name.chars();
     chars.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(chars).collect()
+}
+
+/// Numbers and flags as what they are.
+fn typed(name: &str, value: &str) -> Value {
+    let number = || value.parse::<u64>().ok().map(Value::from);
+    let flag = || value.parse::<bool>().ok().map(Value::from);
+    let typed = match name {
+        "DurationSeconds" | "MaxItems" | "MaxSessionDuration" => number(),
+        "SetAsDefault" | "OnlyAttached" => flag(),
+        _ => None,
+    };
+    typed.unwrap_or_else(|| value.into())
+}
+
+/// `{member: {1: .., 2: ..}}` as the list that it is.
+fn listed(value: Value) -> Value {
+    let Value::Object(mut members) = value else { return value };
+    match members.remove("member") {
+        Some(Value::Object(items)) if members.is_empty() => {
+            let mut items: Vec<(u32, Value)> =
+                items.into_iter().map(|(at, item)| (at.parse().unwrap_or(u32::MAX), listed(item))).collect();
+            items.sort_by_key(|(at, _)| *at);
+            items.into_iter().map(|(_, item)| item).collect()
+        }
+        other => {
+            members.extend(other.map(|other| ("member".to_owned(), other)));
+            members.into_iter().map(|(name, value)| (name, listed(value))).collect::<Map<_, _>>().into()
+        }
+    }
 }
 
 impl Fields {
@@ -56,12 +86,33 @@ impl Fields {
         Ok(())
     }
 
-    /// What an audit event may show: names, ARNs, paths and documents. Never a token or a code.
-    pub(crate) fn shown(&self) -> Vec<(String, String)> {
-        const HIDDEN: &[&str] = &["Action", "Version", "WebIdentityToken", "TokenCode", "SAMLAssertion", "Password"];
+    /// What an audit event may show, in CloudTrail's shape: `Tags.member.1.Key=a` is `tags: [{key: a}]`. Never a token or a code.
+    pub(crate) fn shown(&self) -> Map<String, Value> {
+        const SECRET: &[&str] = &["Token", "Password", "PrivateKey", "AuthenticationCode", "SAMLAssertion"];
         const MAX_SHOWN: usize = 64;
-        let known = self.0.iter().filter(|(name, _)| !HIDDEN.iter().any(|hidden| name.contains(hidden)));
-        known.take(MAX_SHOWN).map(|(name, value)| (shown(name), value.clone())).collect()
+        const MAX_DEPTH: usize = 8;
+        let mut all = Value::Object(Map::new());
+        let hidden = |name: &str| matches!(name, "Action" | "Version") || SECRET.iter().any(|word| name.contains(word));
+        let known = self.0.iter().filter(|(name, _)| !hidden(name));
+        for (name, value) in known.take(MAX_SHOWN).filter(|(name, _)| name.split('.').count() <= MAX_DEPTH) {
+            let mut place = &mut all;
+            for part in name.split('.') {
+                let Value::Object(members) = place else { break };
+                place = members.entry(shown(part)).or_insert_with(|| Value::Object(Map::new()));
+            }
+            if place.as_object().is_some_and(Map::is_empty) {
+                *place = typed(name, value);
+            }
+        }
+        match all {
+            Value::Object(members) => members.into_iter().map(|(name, value)| (name, listed(value))).collect(),
+            _ => Map::new(),
+        }
+    }
+    /// The operation and the version of the protocol that a request names.
+    pub(crate) fn asked(&self) -> (&str, &str) {
+        let of = |name: &str| self.0.get(name).map(String::as_str).unwrap_or_default();
+        (of("Action"), of("Version"))
     }
 
     /// Errors: ValidationError for a parameter that nobody asked for.
@@ -227,5 +278,20 @@ mod tests {
         assert!(Fields::parse(b"Action=a&Odd=1").unwrap().finish().is_err());
         assert!(Fields::parse(b"A=1&A=2").is_err());
         assert!(Fields::parse(b"A=%ff").is_err());
+    }
+
+    #[test]
+    fn events_are_shown_parameters_in_their_own_shape_and_no_token() {
+        let form = b"Action=A&Version=1&RoleArn=r&DurationSeconds=900&Tags.member.10.Key=z&Tags.member.2.Key=k&Tags.member.2.Value=v&TagKeys.member.1=x&WebIdentityToken=secret&E.member.1.V.member.1=a&P=1&P.member.1=2";
+        let shown = Value::from(Fields::parse(form).unwrap().shown());
+        let expected = serde_json::json!({
+            "roleArn": "r",
+            "durationSeconds": 900,
+            "tags": [{ "key": "k", "value": "v" }, { "key": "z" }],
+            "tagKeys": ["x"],
+            "e": [{ "v": ["a"] }],
+            "p": "1",
+        });
+        assert_eq!(shown, expected);
     }
 }

@@ -8,6 +8,7 @@ mod ops;
 mod page;
 mod service;
 mod table;
+mod telling;
 mod xml;
 
 pub use service::{Api, IamService, StsService};

@@ -3,7 +3,8 @@
 use crate::{
     fault::Fault,
     fields::Fields,
-    table::{self, Input},
+    table::{self, Input, Row},
+    telling::Telling,
     xml::Xml,
 };
 use http::{
@@ -14,7 +15,7 @@ use std::{fmt, sync::Arc};
 use tresor_audit::AuditSpan;
 use tresor_front::{AuthError, Head, Request, Response, ResponseBody, Service};
 use tresor_identity::{Directory, Issuers};
-use tresor_model::{Clock, Principal};
+use tresor_model::{Caller, Clock, Principal};
 use zeroize::Zeroizing;
 
 /// The longest request, in bytes: a managed policy, percent-encoded, fits several times.
@@ -45,14 +46,55 @@ const EMPTY_RESULT: &str = "UpdateRole";
 
 struct Protocol {
     service: &'static str,
-    version: &'static str,
 }
-const IAM: Protocol = Protocol { service: "iam", version: "2010-05-08" };
-const STS: Protocol = Protocol { service: "sts", version: "2011-06-15" };
+const IAM: Protocol = Protocol { service: "iam" };
+const STS: Protocol = Protocol { service: "sts" };
+
+/// The parameters of a request: its form, and of a GET its query. Errors: MalformedInput.
+fn parameters(head: &Head, form: &[u8]) -> Result<Fields, Fault> {
+    let mut fields = Fields::parse(form)?;
+    if head.method == Method::GET {
+        for name in head.query.names() {
+            fields.add(name.to_owned(), head.query.get(name).unwrap_or_default().to_owned())?;
+        }
+    }
+    Ok(fields)
+}
 
 impl Protocol {
     fn namespace(&self) -> String {
-        format!("https://{}.amazonaws.com/doc/{}/", self.service, self.version)
+        format!("https://{}.amazonaws.com/doc/{}/", self.service, table::version(self.service))
+    }
+
+    /// The protocol that a request means whose signature does not tell it.
+    fn meant(&self, fields: &Fields) -> &Self {
+        let (_, version) = fields.asked();
+        [&IAM, &STS].into_iter().find(|known| table::version(known.service) == version).unwrap_or(self)
+    }
+
+    /// The operation that a request names, told to its event. Errors: InvalidAction.
+    fn find(&self, fields: &Fields, span: &mut AuditSpan) -> Result<&'static Row, Fault> {
+        let (name, version) = fields.asked();
+        let row = table::find(self.service, name).filter(|_| version == table::version(self.service));
+        let row = row.ok_or_else(|| {
+            let short = |text: &str| text.chars().take(128).collect::<String>();
+            Fault::new(
+                "InvalidAction",
+                format!("Could not find operation {} for version {}", short(name), short(version)),
+            )
+        })?;
+        span.operation(row.name, row.is_read_only());
+        Ok(row)
+    }
+
+    /// The answer to a caller who could not be told; the event is told the operation all the same.
+    fn refuse(&self, head: &Head, document: &[u8], why: AuthError, span: &mut AuditSpan) -> Response {
+        let fault = Fault::unauthenticated(why, self.service);
+        if let Ok(fields) = parameters(head, document) {
+            drop(self.find(&fields, span));
+        }
+        span.error(fault.code, &fault.message);
+        self.failed(&fault, &head.request_id)
     }
 
     fn failed(&self, fault: &Fault, request_id: &str) -> Response {
@@ -80,43 +122,51 @@ impl Protocol {
 
     async fn serve(&self, api: &Api, request: Request, span: &mut AuditSpan) -> Response {
         let request_id = request.head.request_id.clone();
-        match self.answer(api, request, span).await {
-            Ok((name, xml)) => self.answered(name, &xml, &request_id),
+        let mut protocol = self;
+        let answered = async {
+            let Request { head, caller, mut body, .. } = request;
+            let mut bytes = Zeroizing::new(Vec::new());
+            while let Some(piece) = body
+                .next()
+                .await
+                .map_err(|fault| Fault::new("MalformedInput", format!("The request cannot be read: {fault}.")))?
+            {
+                bytes.extend_from_slice(&piece);
+            }
+            let fields = parameters(&head, &bytes)?;
+            if caller.account().is_none() {
+                protocol = self.meant(&fields);
+                span.service(protocol.service);
+            }
+            protocol.answer(api, (&head, &caller), fields, span).await
+        };
+        match answered.await {
+            Ok((name, xml)) => protocol.answered(name, &xml, &request_id),
             Err(fault) => {
                 span.error(fault.code, &fault.message);
-                self.failed(&fault, &request_id)
+                protocol.failed(&fault, &request_id)
             }
         }
     }
 
-    async fn answer(&self, api: &Api, request: Request, span: &mut AuditSpan) -> Result<(&'static str, Xml), Fault> {
-        let Request { head, caller, mut body, .. } = request;
-        let mut bytes = Zeroizing::new(Vec::new());
-        while let Some(piece) = body
-            .next()
-            .await
-            .map_err(|fault| Fault::new("MalformedInput", format!("The request cannot be read: {fault}.")))?
-        {
-            bytes.extend_from_slice(&piece);
-        }
-        let mut fields = Fields::parse(&bytes)?;
-        if head.method == Method::GET {
-            for name in head.query.names() {
-                fields.add(name.to_owned(), head.query.get(name).unwrap_or_default().to_owned())?;
-            }
-        } else if head.method != Method::POST {
+    async fn answer(
+        &self,
+        api: &Api,
+        (head, caller): (&Head, &Caller),
+        fields: Fields,
+        span: &mut AuditSpan,
+    ) -> Result<(&'static str, Xml), Fault> {
+        if !matches!(head.method, Method::GET | Method::POST) {
             return Err(Fault::new("InvalidAction", "Requests are sent by POST, or by GET."));
         }
-        let name = fields.text("Action", 0..=128)?.unwrap_or_default();
-        let version = fields.text("Version", 0..=32)?.unwrap_or_default();
-        let unknown = || Fault::new("InvalidAction", format!("Could not find operation {name} for version {version}"));
-        let row = table::find(self.service, &name).filter(|_| version == self.version).ok_or_else(unknown)?;
-        span.operation(row.name, row.is_read_only());
+        let found = self.find(&fields, span);
+        // Who is nobody is not told which operations there are.
+        if caller.account().is_none() && !found.as_ref().is_ok_and(|row| row.is_unsigned()) {
+            return Err(Fault::unauthenticated(AuthError::Anonymous, self.service));
+        }
+        let row = found?;
         for (name, value) in fields.shown() {
             span.parameter(&name, value);
-        }
-        if caller.account().is_none() && !row.is_unsigned() {
-            return Err(Fault::unauthenticated(AuthError::Anonymous, self.service));
         }
         // Sessions of GetSessionToken and GetFederationToken reach no call of IAM without MFA. Source: the IAM user guide,
         // "Compare AWS STS credentials".
@@ -127,16 +177,18 @@ impl Protocol {
         let Some(handler) = row.handler else {
             return Err(Fault::new("InvalidAction", format!("{} is not supported.", row.name)));
         };
-        let record = if row.is_read_only() { None } else { span.change(&[], &[]) };
+        let telling = Telling::new(span);
         let input = Input {
             api,
-            record: record.as_ref(),
-            caller: &caller,
+            telling: &telling,
+            caller,
             action: row.action,
             user_agent: head.text("user-agent"),
             referer: head.text("referer"),
         };
-        Ok((row.name, handler(input, fields).await?))
+        let answered = handler(input, fields).await;
+        telling.into_told().tell(span);
+        Ok((row.name, answered?))
     }
 }
 
@@ -153,7 +205,7 @@ fn response(status: StatusCode, body: String, request_id: &str) -> Response {
 }
 
 macro_rules! service {
-    ($name:ident, $protocol:ident, $unsigned:expr) => {
+    ($name:ident, $protocol:ident) => {
         #[async_trait::async_trait]
         impl Service for $name {
             fn signing_name(&self) -> &'static str {
@@ -163,19 +215,19 @@ macro_rules! service {
                 Some(MAX_REQUEST)
             }
             fn unsigned_document_limit(&self) -> Option<usize> {
-                $unsigned
+                Some(MAX_UNSIGNED_REQUEST)
             }
             async fn serve(&self, request: Request, span: &mut AuditSpan) -> Response {
                 $protocol.serve(&self.0, request, span).await
             }
-            fn refuse(&self, head: &Head, why: AuthError) -> Response {
-                $protocol.failed(&Fault::unauthenticated(why, $protocol.service), &head.request_id)
+            fn refuse(&self, head: &Head, document: &[u8], why: AuthError, span: &mut AuditSpan) -> Response {
+                $protocol.refuse(head, document, why, span)
             }
         }
     };
 }
-service!(IamService, IAM, None);
-service!(StsService, STS, Some(MAX_UNSIGNED_REQUEST));
+service!(IamService, IAM);
+service!(StsService, STS);
 
 impl fmt::Debug for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,11 +1,11 @@
 //! Every operation of the IAM and STS service models, and which of them answer. The one list that the router, the documents and the
 //! tests read.
 
-use crate::{fault::Fault, fields::Fields, ops, service::Api, xml::Xml};
+use crate::{fault::Fault, fields::Fields, ops, service::Api, telling::Telling, xml::Xml};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tresor_identity::Kind::{Group, Role, User};
-use tresor_model::{Caller, ChangeRecord};
+use tresor_model::Caller;
 
 /// What an operation may use besides its parameters.
 #[derive(Clone, Copy)]
@@ -14,8 +14,8 @@ pub(crate) struct Input<'a> {
     pub caller: &'a Caller,
     /// `iam:CreateUser`
     pub action: &'static str,
-    /// The record of a change, to be committed with it.
-    pub record: Option<&'a ChangeRecord>,
+    /// What the call's event is told.
+    pub telling: &'a Telling<'a>,
     pub user_agent: Option<&'a str>,
     pub referer: Option<&'a str>,
 }
@@ -37,7 +37,7 @@ impl Row {
     }
     /// It carries its own proof of who calls.
     pub(crate) fn is_unsigned(&self) -> bool {
-        (self.service, self.name) == ("sts", "AssumeRoleWithWebIdentity")
+        self.service == "sts" && matches!(self.name, "AssumeRoleWithWebIdentity" | "AssumeRoleWithSAML")
     }
 }
 
@@ -181,6 +181,14 @@ STS "sts" {
 }
 }
 
+/// The one version of each service's protocol.
+pub(crate) const fn version(service: &str) -> &'static str {
+    match service.as_bytes() {
+        b"iam" => "2010-05-08",
+        _ => "2011-06-15",
+    }
+}
+
 pub(crate) fn find(service: &str, name: &str) -> Option<&'static Row> {
     IAM.iter().chain(STS).find(|row| row.service == service && row.name == name)
 }
@@ -193,6 +201,12 @@ pub struct OperationRow {
     /// Every other one answers InvalidAction by its name.
     pub implemented: bool,
     pub action: &'static str,
+    pub method: &'static str,
+    /// The `Version` of a request.
+    pub version: &'static str,
+    pub read_only: bool,
+    /// It comes without a signature: it carries its own proof of who calls.
+    pub unsigned: bool,
 }
 
 /// All operations of both services.
@@ -202,6 +216,10 @@ pub fn operations() -> Vec<OperationRow> {
         name: row.name,
         implemented: row.handler.is_some(),
         action: row.action,
+        method: "POST",
+        version: version(row.service),
+        read_only: row.is_read_only(),
+        unsigned: row.is_unsigned(),
     };
     IAM.iter().chain(STS).map(row).collect()
 }

@@ -4,7 +4,7 @@ use crate::{
     fault::Fault,
     fields::Fields,
     recording::SpanRecording,
-    table::{self, Input},
+    table::{self, Input, Row, TARGET},
 };
 use http::{
     HeaderValue, StatusCode,
@@ -19,7 +19,6 @@ use zeroize::Zeroizing;
 
 /// The longest request, in bytes: a key policy and the rest of CreateKey fit.
 const MAX_REQUEST: usize = 256 * 1024;
-const TARGET: &str = "TrentService.";
 
 /// Members of answers that name the material that worked, and where CloudTrail shows them.
 const MATERIALS: [(&str, &str); 3] = [
@@ -27,6 +26,11 @@ const MATERIALS: [(&str, &str); 3] = [
     ("SourceKeyMaterialId", "sourceKeyMaterialId"),
     ("DestinationKeyMaterialId", "destinationKeyMaterialId"),
 ];
+
+/// The operation that a request names.
+fn named(head: &Head) -> Option<&'static Row> {
+    head.text("x-amz-target")?.strip_prefix(TARGET).and_then(table::find)
+}
 
 /// Names a key in the event, once.
 fn touch(span: &mut AuditSpan, touched: &mut Vec<String>, arn: &str) {
@@ -55,8 +59,7 @@ impl KmsService {
 
     async fn answer(&self, request: Request, span: &mut AuditSpan) -> Result<Option<Value>, Fault> {
         let Request { head, caller, mut body, .. } = request;
-        let target = head.text("x-amz-target").and_then(|target| target.strip_prefix(TARGET));
-        let Some(row) = target.and_then(table::find) else {
+        let Some(row) = named(&head) else {
             return Err(Fault::new("UnknownOperationException", ""));
         };
         span.operation(row.name, row.is_read_only());
@@ -154,8 +157,12 @@ impl Service for KmsService {
         identified(response, &request_id)
     }
 
-    fn refuse(&self, head: &Head, why: AuthError) -> Response {
+    fn refuse(&self, head: &Head, _: &[u8], why: AuthError, span: &mut AuditSpan) -> Response {
         let fault = Fault::from(why);
+        if let Some(row) = named(head) {
+            span.operation(row.name, row.is_read_only());
+        }
+        span.error(fault.code, fault.message.as_deref().unwrap_or_default());
         identified(response_of(&fault), &head.request_id)
     }
 }

@@ -7,6 +7,9 @@ use serde_json::Value;
 use tresor_kms::{Call, Dependents, KeyRing, Recording};
 use tresor_model::Caller;
 
+/// What `X-Amz-Target` begins with.
+pub(crate) const TARGET: &str = "TrentService.";
+
 /// What an operation may use besides its members.
 #[derive(Clone, Copy)]
 pub(crate) struct Input<'a> {
@@ -140,6 +143,10 @@ pub struct OperationRow {
     /// Every other one answers UnsupportedOperationException.
     pub implemented: bool,
     pub action: String,
+    pub method: &'static str,
+    /// The `X-Amz-Target` of a request.
+    pub target: String,
+    pub read_only: bool,
 }
 
 pub fn operations() -> Vec<OperationRow> {
@@ -151,6 +158,9 @@ pub fn operations() -> Vec<OperationRow> {
             "ReEncrypt" => "kms:ReEncryptFrom, kms:ReEncryptTo".into(),
             name => format!("kms:{name}"),
         },
+        method: "POST",
+        target: format!("{TARGET}{}", row.name),
+        read_only: row.is_read_only(),
     };
     ROWS.iter().map(row).collect()
 }

@@ -41,8 +41,8 @@ pub struct Recorder {
     region: String,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    /// Refused requests of callers that could not be told, by address and operation: one event a round for each.
-    refused: Mutex<HashMap<(String, String), (Event, u64)>>,
+    /// Refused requests of callers that could not be told: one event a round for each kind.
+    refused: Mutex<HashMap<RefusedKind, (Event, u64)>>,
     /// Rows of the outbox whose events the trail holds, but not durably yet.
     settling: Mutex<Vec<(Partition, EventId)>>,
     /// Rows whose events the trail refused.
@@ -50,6 +50,29 @@ pub struct Recorder {
     /// Rows beyond `MAX_UNWRITTEN`: the next start brings them into the trail.
     left: AtomicUsize,
     failing: AtomicBool,
+}
+
+/// What refused requests that are counted together have in common.
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
+struct RefusedKind {
+    source_ip: Option<String>,
+    service: &'static str,
+    operation: String,
+    error: String,
+    /// A key that exists: how many kinds there are is not the callers' choice.
+    access_key_id: Option<String>,
+}
+
+impl RefusedKind {
+    fn of(event: &Event) -> Self {
+        Self {
+            source_ip: event.origin.source_ip.clone(),
+            service: event.source,
+            operation: event.name.clone(),
+            error: event.error.as_ref().map(|(code, _)| code.clone()).unwrap_or_default(),
+            access_key_id: event.claimed.as_ref().map(|claimed| claimed.access_key_id.clone()),
+        }
+    }
 }
 
 impl Recorder {
@@ -314,10 +337,9 @@ impl AuditSink for Recorder {
         let bucket = event.parameters.get("bucketName").and_then(Value::as_str);
         if row.is_none() && !told && event.error.is_some() {
             let mut refused = self.refused.lock();
-            let place = event.origin.source_ip.clone().unwrap_or_default();
-            let mut kind = (place, event.name.clone());
+            let mut kind = RefusedKind::of(&event);
             if refused.len() >= MAX_REFUSED && !refused.contains_key(&kind) {
-                kind = (String::new(), String::new());
+                kind = RefusedKind::default();
             }
             refused.entry(kind).or_insert((event, 0)).1 += 1;
         } else if row.is_some() || self.selects(event.data, event.read_only, bucket) {
@@ -368,6 +390,7 @@ impl Witness for Recorder {
             event_id: self.event_id(),
             origin: Origin { region: self.region.clone(), ..Origin::default() },
             caller: Some(call.caller.clone()),
+            claimed: None,
             invoked_by: Some("s3.amazonaws.com"),
             service_account: None,
             details: Map::new(),
@@ -397,6 +420,7 @@ impl Witness for Recorder {
             event_id: id,
             origin: Origin { region: self.region.clone(), ..Origin::default() },
             caller: None,
+            claimed: None,
             invoked_by: Some("AWS Internal"),
             service_account: Some(event.account.clone()),
             details,

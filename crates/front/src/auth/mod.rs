@@ -11,6 +11,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
+use tresor_audit::Claimed;
 use tresor_identity::{Credential, Directory, NoSigner};
 use tresor_model::{Caller, Clock, Timestamp};
 use zeroize::Zeroizing;
@@ -145,6 +146,18 @@ impl Authenticator {
         let scope = Self::scope(head).unwrap_or_default();
         let id = scope.rsplitn(5, '/').nth(4).unwrap_or_default();
         self.signer(head, id).map(drop)
+    }
+
+    /// The access key that a request names without proof, if it is one that an account here has.
+    pub(crate) fn claimed(&self, head: &Head) -> Option<Claimed> {
+        let scope = Self::scope(head);
+        let v2 = || head.text("authorization")?.strip_prefix("AWS ")?.split(':').next();
+        let id = match &scope {
+            Some(scope) => scope.rsplitn(5, '/').nth(4)?,
+            None => v2().or_else(|| head.query.get("AWSAccessKeyId"))?,
+        };
+        let (owner, ..) = self.directory.owner_of_key(id)?;
+        Some(Claimed { access_key_id: id.to_owned(), account: owner.account()?.clone() })
     }
 
     /// The key that a request names, with the session token it brings. Errors: UnknownAccessKey, InvalidToken, ExpiredToken.

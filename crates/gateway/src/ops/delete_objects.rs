@@ -6,7 +6,7 @@ use crate::{
     error::S3Error,
     fields::{Fields, parse_version_id},
     operation::{BodyKind, Operation},
-    serve::RequestContext,
+    serve::{RequestContext, WhollyRefused},
     xml::{Element, XmlWriter},
 };
 use futures_util::{StreamExt, stream};
@@ -115,7 +115,13 @@ impl Operation for DeleteObjects {
                 }),
             }
         }
-        xml.respond()
+        let mut response = xml.respond();
+        // A request that could do nothing at all is told apart from one that did something.
+        let denied = |error: &S3Error| error.code == S3Error::access_denied().code;
+        if outcomes.iter().all(|(_, outcome)| outcome.as_ref().is_err_and(denied)) {
+            response.extensions_mut().insert(WhollyRefused);
+        }
+        response
     }
 }
 

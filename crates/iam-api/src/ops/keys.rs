@@ -2,6 +2,7 @@
 
 use super::members::found;
 use crate::{fault::Fault, fields::Fields, page::Page, table::Input, xml::Xml};
+use serde_json::json;
 use tresor_identity::{AccessKeyRecord, Kind};
 use tresor_model::{Principal, Timestamp};
 use tresor_policy::Context;
@@ -28,6 +29,7 @@ pub(crate) async fn create(input: Input<'_>, mut fields: Fields) -> Result<Xml, 
     let user = input.own_name(named)?;
     input.permit_member(Kind::User, &user, Context::default())?;
     let (key, secret) = input.api.directory.create_key(&input.writing()?, &user).await?;
+    input.telling.answer("accessKey", json!({ "userName": user, "accessKeyId": key.id, "status": status(true) }));
     let mut xml = Xml::default();
     xml.element("AccessKey", |xml| {
         xml.text("UserName", &user).text("AccessKeyId", &key.id).text("Status", status(true));

@@ -2,6 +2,7 @@
 
 use super::{member, name_field, whole_member};
 use crate::{authorize::request_tags, fault::Fault, fields::Fields, page::Page, table::Input, xml::Xml};
+use serde_json::json;
 use std::sync::Arc;
 use tresor_identity::{IdentityError, Kind, Member, MemberUpdate, NewMember, RoleDetail, limits};
 use tresor_model::Principal;
@@ -33,6 +34,9 @@ pub(crate) async fn create(input: Input<'_>, mut fields: Fields, kind: Kind) -> 
     input.permit(&input.arn(kind.name(), &path, &name)?, keys)?;
     let new = NewMember { kind, name, path, tags, boundary, role };
     let made = input.api.directory.create(&input.writing()?, new).await?;
+    let (record, member) = (&made.record, kind.name());
+    let shown = json!({ format!("{member}Name"): record.name, format!("{member}Id"): record.id, "path": record.path, "arn": record.arn() });
+    input.telling.answer(member, shown);
     let mut xml = Xml::default();
     xml.element(kind.title(), |xml| match kind {
         Kind::Role => whole_role(xml, &made),

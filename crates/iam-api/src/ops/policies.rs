@@ -8,6 +8,7 @@ use crate::{
     table::Input,
     xml::Xml,
 };
+use serde_json::json;
 use std::sync::Arc;
 use tresor_identity::{
     AccountState, IdentityError, IdentityRecord, Kind, Managed, NewPolicy, PolicyVersion, aws_policies,
@@ -58,6 +59,8 @@ pub(crate) async fn create(input: Input<'_>, mut fields: Fields) -> Result<Xml, 
     input.permit(&input.arn("policy", &path, &name)?, keys)?;
     let new = NewPolicy { name, path, text, description, tags };
     let made = input.api.directory.create_policy(&input.writing()?, new).await?;
+    let shown = json!({ "policyName": made.record.name, "policyId": made.record.id, "arn": made.arn(), "path": made.record.path });
+    input.telling.answer("policy", shown);
     let mut xml = Xml::default();
     xml.element("Policy", |xml| {
         summary(xml, &AccountState::default(), &made);

@@ -7,6 +7,7 @@ use crate::{
     table::Input,
     xml::Xml,
 };
+use serde_json::json;
 use std::sync::Arc;
 use tresor_identity::{AccountState, Issued, Kind, Member, NewSession, Subject, check_tags, limits};
 use tresor_model::{AccountId, Principal};
@@ -106,7 +107,10 @@ pub(super) fn subject(role: &Member, session: String) -> Subject {
     }
 }
 
-pub(super) fn credentials(xml: &mut Xml, issued: &Issued) {
+/// The event is told which key was given, so that its uses can be found, and when it ends.
+pub(super) fn credentials(input: &Input<'_>, xml: &mut Xml, issued: &Issued) {
+    let shown = json!({ "accessKeyId": issued.access_key_id, "expiration": issued.expires.iso8601() });
+    input.telling.answer("credentials", shown);
     xml.element("Credentials", |xml| {
         xml.text("AccessKeyId", &issued.access_key_id).text("SecretAccessKey", issued.secret.expose());
         xml.text("SessionToken", issued.token.expose()).time("Expiration", issued.expires);
@@ -114,7 +118,9 @@ pub(super) fn credentials(xml: &mut Xml, issued: &Issued) {
     xml.maybe("PackedPolicySize", issued.packed_size);
 }
 
-pub(super) fn assumed(xml: &mut Xml, subject: &Subject) {
+pub(super) fn assumed(input: &Input<'_>, xml: &mut Xml, subject: &Subject) {
+    let shown = json!({ "assumedRoleId": subject.user_id(), "arn": subject.principal().arn() });
+    input.telling.answer("assumedRoleUser", shown);
     xml.element("AssumedRoleUser", |xml| {
         xml.text("AssumedRoleId", subject.user_id());
         xml.maybe("Arn", subject.principal().arn());
@@ -128,6 +134,7 @@ pub(crate) async fn assume_role(input: Input<'_>, mut fields: Fields) -> Result<
     let external_id = fields.text("ExternalId", 2..=1224)?;
     let source_identity = fields.text("SourceIdentity", 2..=64)?;
     fields.finish()?;
+    input.telling.touch(&wanted.role_arn);
     check_tags(&own_tags)?;
     if let Some(identity) = &source_identity {
         check_word("sourceIdentity", identity)?;
@@ -226,8 +233,8 @@ pub(crate) async fn assume_role(input: Input<'_>, mut fields: Fields) -> Result<
         issuer_key: None,
     })?;
     let mut xml = Xml::default();
-    credentials(&mut xml, &issued);
-    assumed(&mut xml, &subject);
+    credentials(&input, &mut xml, &issued);
+    assumed(&input, &mut xml, &subject);
     xml.maybe("SourceIdentity", source_identity);
     Ok(xml)
 }
@@ -278,7 +285,7 @@ pub(crate) async fn session_token(input: Input<'_>, mut fields: Fields) -> Resul
         issuer_key: input.caller.access_key_id.clone(),
     })?;
     let mut xml = Xml::default();
-    credentials(&mut xml, &issued);
+    credentials(&input, &mut xml, &issued);
     Ok(xml)
 }
 
@@ -319,7 +326,7 @@ pub(crate) async fn federation_token(input: Input<'_>, mut fields: Fields) -> Re
         issuer_key: input.caller.access_key_id.clone(),
     })?;
     let mut xml = Xml::default();
-    credentials(&mut xml, &issued);
+    credentials(&input, &mut xml, &issued);
     xml.element("FederatedUser", |xml| {
         xml.text("FederatedUserId", subject.user_id());
         xml.maybe("Arn", subject.principal().arn());

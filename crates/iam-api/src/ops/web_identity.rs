@@ -13,6 +13,7 @@ pub(crate) async fn assume_role(input: Input<'_>, mut fields: Fields) -> Result<
     let wanted = Wanted::read(&mut fields)?;
     let token = zeroize::Zeroizing::new(fields.required("WebIdentityToken", 4..=20_000)?);
     fields.finish()?;
+    input.telling.touch(&wanted.role_arn);
     let refused = || Fault::denied("Not authorized to perform sts:AssumeRoleWithWebIdentity");
     let proved = input.api.issuers.verify(&token, input.api.clock.now())?;
     let claims = proved.claims();
@@ -65,8 +66,8 @@ pub(crate) async fn assume_role(input: Input<'_>, mut fields: Fields) -> Result<
         issuer_key: None,
     })?;
     let mut xml = Xml::default();
-    credentials(&mut xml, &issued);
-    assumed(&mut xml, &subject);
+    credentials(&input, &mut xml, &issued);
+    assumed(&input, &mut xml, &subject);
     xml.text("SubjectFromWebIdentityToken", &claims.subject).text("Audience", audience);
     xml.text("Provider", &provider_arn);
     Ok(xml)
