@@ -252,15 +252,25 @@ impl Fields {
         all
     }
     /// `ContextEntries.member.1.ContextKeyName`, `.ContextKeyType` and `.ContextKeyValues.member.1`
-    pub(crate) fn context_entries(&mut self) -> Vec<(String, Vec<String>)> {
+    pub(crate) fn context_entries(&mut self) -> Vec<ContextEntry> {
         let mut all = Vec::new();
         loop {
             let place = format!("ContextEntries.member.{}", all.len() + 1);
             let Some(name) = self.0.remove(&format!("{place}.ContextKeyName")) else { return all };
-            self.0.remove(&format!("{place}.ContextKeyType"));
-            all.push((name, self.texts(&format!("{place}.ContextKeyValues"))));
+            let of = self.0.remove(&format!("{place}.ContextKeyType"));
+            let values = self.texts(&format!("{place}.ContextKeyValues"));
+            let multivalued = values.len() > 1 || of.is_some_and(|of| of.ends_with("List"));
+            all.push(ContextEntry { name, values, multivalued });
         }
     }
+}
+
+/// A condition key that a simulation is told.
+pub(crate) struct ContextEntry {
+    pub name: String,
+    pub values: Vec<String>,
+    /// `stringList` and its like, or more than one value.
+    pub multivalued: bool,
 }
 
 #[cfg(test)]

@@ -159,13 +159,14 @@ impl Condition {
         Ok(Self { operator, key, folded_key, wanted, test, negated, if_exists, set })
     }
 
-    pub(crate) fn seen<'s>(&'s self, context: &'s Context) -> Seen<'s> {
+    /// `allow`: of a statement that allows.
+    pub(crate) fn seen<'s>(&'s self, context: &'s Context, allow: bool) -> Seen<'s> {
         Seen {
             operator: &self.operator,
             key: &self.key,
             wanted: &self.wanted,
             values: context.get(&self.folded_key),
-            holds: self.holds(context),
+            holds: self.holds(context, allow),
         }
     }
 
@@ -183,24 +184,27 @@ impl Condition {
         Some((&self.folded_key, pinned))
     }
 
-    /// Whether the condition holds. An absent key: positive operators fail, negated ones hold, IfExists holds.
-    pub(crate) fn holds(&self, context: &Context) -> bool {
+    /// Whether the condition of a statement that allows, or denies, holds. An absent key: positive operators fail, negated ones hold,
+    /// IfExists holds; ForAnyValue fails, with IfExists too, as AWS answers: a set without values has none that could hold.
+    pub(crate) fn holds(&self, context: &Context, allow: bool) -> bool {
         let values = context.get(&self.folded_key);
         if let Test::Absent { absent, present } = self.test {
             return if values.is_none() { absent } else { present };
         }
         let Some(values) = values else {
-            return self.if_exists
-                || match self.set {
-                    Set::All => true,
-                    Set::Any => false,
-                    Set::Single => self.negated,
-                };
+            return match self.set {
+                Set::All => true,
+                Set::Any => false,
+                Set::Single => self.negated || self.if_exists,
+            };
         };
         match self.set {
             Set::All => values.iter().all(|value| self.value(value, context)),
             Set::Any => values.iter().any(|value| self.value(value, context)),
-            // Several values under an operator of one: a positive one needs a value that matches, a negated one that none does.
+            // A key of many values asks for a set operator (IAM user guide, "Single-valued vs. multivalued context keys"). Without one
+            // nothing is allowed by it; what is denied by it stays denied: a positive operator needs a value that matches, a negated
+            // one that none does.
+            Set::Single if allow && context.is_multivalued(&self.folded_key) => false,
             Set::Single if self.negated => values.iter().all(|value| self.value(value, context)),
             Set::Single => values.iter().any(|value| self.value(value, context)),
         }
@@ -258,13 +262,20 @@ fn number(text: &str) -> Option<f64> {
     if plain { text.parse().ok() } else { None }
 }
 
-/// Seconds since 1970: ISO 8601, a date alone, or a number.
+/// Seconds since 1970: a number, or a date to the month, the day, the minute or the second and below.
+/// Source: IAM user guide, "Date condition operators"; W3C, "Date and Time Formats". A year alone is a number.
 fn instant(text: &str) -> Option<f64> {
     let text = text.trim();
     if let Some(seconds) = number(text) {
         return Some(seconds);
     }
-    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    let to_the_minute = text.split_at_checked(16).filter(|(_, zone)| zone.starts_with(['Z', '+', '-']));
+    let whole = match (text.len(), to_the_minute) {
+        (7, _) => format!("{text}-01T00:00:00Z"),
+        (10, _) => format!("{text}T00:00:00Z"),
+        (_, Some((minute, zone))) => format!("{minute}:00{zone}"),
+        (_, None) => text.to_owned(),
+    };
     Timestamp::parse_iso8601(&whole).map(|at| at.millis() as f64 / 1000.0)
 }
 

@@ -27,7 +27,8 @@ impl Context {
         self.put(key, Values::One(value.into()));
         self
     }
-    /// Sets a key of many values; an empty list counts as absent.
+    /// Sets a key that AWS calls multivalued (`ArrayOf…` in the service authorization reference), whatever the number of its values; an
+    /// empty list counts as absent.
     pub fn set_all(&mut self, key: &str, values: impl IntoIterator<Item = String>) -> &mut Self {
         let values: Vec<String> = values.into_iter().collect();
         if !values.is_empty() {
@@ -64,10 +65,15 @@ impl Context {
     pub(crate) fn get(&self, folded: &str) -> Option<&[String]> {
         self.place(folded).ok().map(|at| self.0[at].1.as_slice())
     }
-    /// A key's only value: what a policy variable stands for.
+    /// Whether it is a key of many values, however many the request brought.
+    pub(crate) fn is_multivalued(&self, folded: &str) -> bool {
+        self.place(folded).is_ok_and(|at| matches!(self.0[at].1, Values::Many(_)))
+    }
+    /// The value of a key of one value: what a policy variable stands for. A multivalued key cannot be a variable, and an empty value
+    /// is none. Source: IAM user guide, "Policy variables with no value".
     pub(crate) fn only(&self, folded: &str) -> Option<&str> {
-        match self.get(folded) {
-            Some([one]) => Some(one),
+        match self.place(folded).ok().map(|at| &self.0[at].1) {
+            Some(Values::One(value)) if !value.is_empty() => Some(value),
             _ => None,
         }
     }

@@ -149,7 +149,7 @@ pub fn decide_resource<'a>(question: &Question<'_>, sources: &Sources<'a>) -> De
     };
     let same_account = question.who.account == Some(sources.resource_account);
     let recovers = same_account && question.who.kind == Kind::Root && ROOT_RECOVERY.contains(&question.action);
-    let mut resource = sources.resource.map(|policy| policy.judge(question)).unwrap_or_default();
+    let mut resource = judged(question, sources);
     if sources.resource_denies_only {
         resource.allow = None;
     }
@@ -199,7 +199,7 @@ pub fn decide_key<'a>(question: &Question<'_>, sources: &Sources<'a>) -> Decisio
         Ok(own) => own,
         Err(denied) => return denied,
     };
-    let resource = sources.resource.map(|policy| policy.judge(question)).unwrap_or_default();
+    let resource = judged(question, sources);
     if let Some(statement) = resource.deny {
         return Decision::deny(PolicyKind::Resource, statement);
     }
@@ -219,6 +219,12 @@ pub fn decide_trust<'a>(question: &Question<'_>, sources: &Sources<'a>) -> Decis
             decide_key(question, sources)
         }
     }
+}
+
+/// What the resource's policy says.
+fn judged<'a>(question: &Question<'_>, sources: &Sources<'a>) -> Judged<'a> {
+    let bounded = sources.boundary.is_some();
+    sources.resource.map(|policy| policy.judge_bounded(question, bounded)).unwrap_or_default()
 }
 
 /// What the caller's own policies say, when none of them denies.

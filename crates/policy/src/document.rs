@@ -145,9 +145,14 @@ impl Policy {
 
     /// Pure: the same question always gets the same answer.
     pub fn judge(&self, question: &Question<'_>) -> Judged<'_> {
+        self.judge_bounded(question, false)
+    }
+
+    /// The same for a caller who has a permissions boundary, if `bounded`.
+    pub(crate) fn judge_bounded(&self, question: &Question<'_>, bounded: bool) -> Judged<'_> {
         let mut judged = Judged::default();
         for statement in &self.statements {
-            let Some(reach) = statement.reach(question) else { continue };
+            let Some(reach) = statement.reach(question, bounded) else { continue };
             // What could not change the answer is not looked at.
             let tells = match statement.allow {
                 true => judged.allow.is_none_or(|(_, known)| known < reach),
@@ -207,12 +212,13 @@ impl Statement {
 
     /// Its conditions with the values that a request brought.
     pub fn seen<'s>(&'s self, context: &'s Context) -> impl Iterator<Item = Seen<'s>> {
-        self.conditions.iter().map(|condition| condition.seen(context))
+        self.conditions.iter().map(|condition| condition.seen(context, self.allow))
     }
 
-    /// Whether its principals, actions and resources speak of the question, whatever its conditions say.
-    pub fn concerns(&self, question: &Question<'_>) -> bool {
-        self.reach(question).is_some() && self.names(question)
+    /// Whether its principals, actions and resources speak of the question, whatever its conditions say. `bounded`: the caller has a
+    /// permissions boundary.
+    pub fn concerns(&self, question: &Question<'_>, bounded: bool) -> bool {
+        self.reach(question, bounded).is_some() && self.names(question)
     }
 
     /// Whether its actions speak of the question's, whatever the rest says.
@@ -228,9 +234,9 @@ impl Statement {
     }
 
     /// Whether the statement speaks of this caller, and how.
-    fn reach(&self, question: &Question<'_>) -> Option<Reach> {
+    fn reach(&self, question: &Question<'_>, bounded: bool) -> Option<Reach> {
         match &self.principals {
-            Some(principals) => principals.reach(&question.who),
+            Some(principals) => principals.reach(&question.who, bounded),
             None => Some(Reach::Caller),
         }
     }
@@ -249,7 +255,7 @@ impl Statement {
     }
 
     fn applies(&self, question: &Question<'_>) -> bool {
-        self.names(question) && self.conditions.iter().all(|condition| condition.holds(question.context))
+        self.names(question) && self.conditions.iter().all(|condition| condition.holds(question.context, self.allow))
     }
 }
 
@@ -322,8 +328,55 @@ mod tests {
             (r#"{"IpAddress":{"aws:SourceIp":["192.168.0.1","10.0.0.0/8"]}}"#, true, false),
             (r#"{"ForAllValues:StringEquals":{"kms:ViaService":"x"}}"#, false, true),
             (r#"{"ForAnyValue:StringNotEquals":{"kms:ViaService":"x"}}"#, true, false),
+            (r#"{"ForAnyValue:StringLikeIfExists":{"kms:ViaService":"s3.*"}}"#, true, false),
+            (r#"{"ForAllValues:StringEqualsIfExists":{"kms:ViaService":"x"}}"#, false, true),
         ] {
             assert_eq!((holds(condition, &present), holds(condition, &absent)), (with, without), "{condition}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_many_values_allows_nothing_without_a_set_operator() {
+        let mut context = Context::default();
+        context.set_all("aws:TagKeys", ["a".to_owned(), "b".to_owned()]).set_all("aws:CalledVia", ["a".to_owned()]);
+        for (condition, deny, allow) in [
+            (r#"{"StringEquals":{"aws:TagKeys":"a"}}"#, true, false),
+            (r#"{"StringNotEquals":{"aws:TagKeys":"c"}}"#, true, false),
+            (r#"{"StringEquals":{"aws:CalledVia":"a"}}"#, true, false),
+            (r#"{"StringEqualsIfExists":{"aws:none":"a"}}"#, true, true),
+            (r#"{"ForAnyValue:StringEquals":{"aws:TagKeys":"a"}}"#, true, true),
+            (r#"{"ForAllValues:StringEquals":{"aws:TagKeys":["a","b"]}}"#, true, true),
+            (r#"{"StringEquals":{"aws:none":"${aws:CalledVia}"}}"#, false, false),
+        ] {
+            let judged = |effect: &str| {
+                policy(&format!(
+                    "{{\"Effect\":\"{effect}\",\"Principal\":\"*\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{condition}}}"
+                ))
+            };
+            let question = ask("kms:Decrypt", &context);
+            let denied = judged("Deny").judge(&question).deny.is_some();
+            assert_eq!((denied, judged("Allow").judge(&question).allow.is_some()), (deny, allow), "{condition}");
+        }
+    }
+
+    #[test]
+    fn dates_may_end_at_the_month_the_day_or_the_minute() {
+        let mut context = Context::default();
+        context.set("aws:CurrentTime", "2024-06-01T00:00:00Z");
+        for (text, same) in [
+            ("2024-06", true),
+            ("2024-06-01", true),
+            ("2024-06-01T00:00Z", true),
+            ("2024-06-01T02:00+02:00", true),
+            ("2024-05-31T22:00:00.000-02:00", true),
+            ("1717200000", true),
+            ("2024", false),
+            ("2024-06-01T00:01Z", false),
+        ] {
+            let deny = policy(&format!(
+                r#"{{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*","Condition":{{"DateEquals":{{"aws:CurrentTime":"{text}"}}}}}}"#
+            ));
+            assert_eq!(deny.judge(&ask("kms:Decrypt", &context)).deny.is_some(), same, "{text}");
         }
     }
 

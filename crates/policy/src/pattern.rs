@@ -278,6 +278,9 @@ mod tests {
         assert!(yes("*${aws:username}*", "a bobby") && yes("*${aws:username}", "bob"));
         assert!(yes("${*}x${$}", "*x$") && yes("${aws:none, 'd'}", "d") && yes("${aws:none, ''}", ""));
         assert_eq!(pattern("${aws:none}").matches("x", &context, false), None);
+        context.set("aws:PrincipalTag/team", "");
+        assert_eq!(pattern("${aws:PrincipalTag/team}").matches("", &context, false), None);
+        assert_eq!(pattern("${aws:PrincipalTag/team, 'd'}").matches("d", &context, false), Some(true));
         assert_eq!(pattern("Ä?C").matches("äbc", &context, true), Some(true));
     }
 

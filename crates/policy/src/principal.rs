@@ -211,10 +211,14 @@ impl Principals {
         if names.is_empty() { Err(invalid()) } else { Ok(Self { names, negated }) }
     }
 
-    /// Whether a statement with these principals speaks of the caller, and how.
-    pub(crate) fn reach(&self, who: &Requester<'_>) -> Option<Reach> {
+    /// Whether a statement with these principals speaks of the caller, and how. `bounded`: he has a permissions boundary, so that no
+    /// `NotPrincipal` spares him. Source: IAM user guide, "NotPrincipal", key points.
+    pub(crate) fn reach(&self, who: &Requester<'_>, bounded: bool) -> Option<Reach> {
         if !self.negated {
             return self.names.iter().filter_map(|name| name.reach(who)).max();
+        }
+        if bounded {
+            return Some(Reach::Anyone);
         }
         let named = |reach: Reach| self.names.iter().any(|name| name.reach(who) == Some(reach));
         // The account is a principal of its own: a list that spares a user must name both.
@@ -355,20 +359,26 @@ mod tests {
             (r#"{"Service":"s3.amazonaws.com","Federated":"accounts.google.com"}"#, None, None),
         ] {
             let principals = principals(json, false).unwrap();
-            assert_eq!((principals.reach(&user()), principals.reach(&session())), (of_user, of_session), "{json}");
+            assert_eq!(
+                (principals.reach(&user(), true), principals.reach(&session(), true)),
+                (of_user, of_session),
+                "{json}"
+            );
         }
         let service = Requester { kind: Kind::Service, arn: Some("s3.amazonaws.com"), ..Requester::ANONYMOUS };
         assert_eq!(
-            principals(r#"{"Service":"s3.amazonaws.com"}"#, false).unwrap().reach(&service),
+            principals(r#"{"Service":"s3.amazonaws.com"}"#, false).unwrap().reach(&service, false),
             Some(Reach::Caller)
         );
     }
 
     #[test]
     fn not_principal_spares_a_user_only_with_his_account() {
-        let hit = |json: &str, who: &Requester<'_>| principals(json, true).unwrap().reach(who).is_some();
+        let reach = |json: &str, who: &Requester<'_>, bounded| principals(json, true).unwrap().reach(who, bounded);
+        let hit = |json: &str, who: &Requester<'_>| reach(json, who, false).is_some();
         let both = r#"{"AWS":["arn:aws:iam::111122223333:user/alice","111122223333"]}"#;
         assert!(!hit(both, &user()) && hit(both, &session()) && hit(both, &Requester::ANONYMOUS));
+        assert!(reach(both, &user(), true).is_some());
         assert!(hit(r#"{"AWS":"arn:aws:iam::111122223333:user/alice"}"#, &user()));
         assert!(hit(r#"{"AWS":"111122223333"}"#, &user()) && hit(r#"{"AWS":"111122223333"}"#, &session()));
         let root = Requester::of(Kind::Root, "arn:aws:iam::111122223333:root", ACCOUNT);

@@ -159,8 +159,12 @@ impl Simulation {
         }
         let now = input.api.clock.now();
         context.set("aws:CurrentTime", now.iso8601()).set("aws:EpochTime", now.seconds().to_string());
-        for (key, values) in entries {
-            context.set_all(&key, values);
+        for entry in entries {
+            match <[String; 1]>::try_from(entry.values) {
+                Ok([value]) if !entry.multivalued => context.set(&entry.name, value),
+                Ok(one) => context.set_all(&entry.name, one),
+                Err(several) => context.set_all(&entry.name, several),
+            };
         }
         let owner = owner.as_deref().and_then(|arn| arn.split(':').nth(4).or(Some(arn))).map(str::to_owned);
         let resource_account = owner.unwrap_or_else(|| account.to_string());

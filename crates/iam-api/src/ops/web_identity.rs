@@ -34,7 +34,10 @@ pub(crate) async fn assume_role(input: Input<'_>, mut fields: Fields) -> Result<
         (of_provider("aud"), audience.clone()),
     ];
     if claims.authorized_party.is_some() {
-        keys.set_all(&of_provider("oaud"), claims.audiences.iter().cloned());
+        match claims.audiences.as_slice() {
+            [one] => keys.set(&of_provider("oaud"), one.as_str()),
+            several => keys.set_all(&of_provider("oaud"), several.iter().cloned()),
+        };
     }
     if let Some(email) = &claims.email {
         federated.push((of_provider("email"), email.clone()));

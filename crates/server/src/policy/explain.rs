@@ -40,7 +40,8 @@ fn answer(document: &Value) -> Result<Value, String> {
         .statement
         .map(|(kind, statement)| json!({"policy": kind.name(), "statement": told(statement, &question)}));
     let considered = set.all().flat_map(|(side, policy)| {
-        let spoken = policy.statements().iter().filter(|statement| statement.concerns(&question));
+        let spoken =
+            policy.statements().iter().filter(|statement| statement.concerns(&question, set.boundary.is_some()));
         spoken.map(|statement| json!({"policy": side, "statement": told(statement, &question)})).collect::<Vec<_>>()
     });
     Ok(json!({
