@@ -76,5 +76,9 @@ bench: release venv ## Measures, as ratios side by side in one run.
 	cargo bench --locked -p tresor-benches
 	TRESOR_BIN="$(CARGO_TARGET_DIR)/release/tresor" $(PYTHON) benches/end_to_end.py
 
+.PHONY: policy-differential
+policy-differential: build venv ## Compares policy decisions with a third party's simulator (npm, AGPL; not in ci).
+	TRESOR_BIN="$(CARGO_TARGET_DIR)/debug/tresor" $(PYTHON) tools/policy-differential/run.py --write
+
 .PHONY: ci
 ci: lint deny test ## What .ci/run runs.

@@ -83,3 +83,12 @@ def test_alerts_name_metrics_that_exist(server):
     known = set(re.findall(r"^(tresor_\w+?)[ {]", text, re.MULTILINE))
     named = set(re.findall(r"\btresor_\w+", (ROOT / "config/alerts.yml").read_text()))
     assert named and named <= known, named - known
+
+
+def test_every_difference_from_the_policy_simulator_is_listed():
+    names = re.findall(r'Rule\(\n\s+"([a-z-]+)"', (ROOT / "tools/policy-differential/rules.py").read_text())
+    document = (ROOT / "docs/policy-differences.md").read_text()
+    listed = re.findall(r"\(`([a-z-]+)`: \d+", document)
+    assert names and listed == names, "run: make policy-differential"
+    unexplained = re.findall(r"^\| \d+ \| [\d,]+ \|.* (\d+) \|$", document, re.MULTILINE)
+    assert len(unexplained) >= 2 and set(unexplained) == {"0"}
