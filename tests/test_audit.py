@@ -1,6 +1,7 @@
 """The audit trail: what is recorded, that it holds no secret, and that every change of it is found and named."""
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -9,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from harness import ACCOUNTS, KEY_ARN, Server, binary
+from identities import MAIN, client_of, document, made_user, trust
 
 SETTINGS = """
 [audit]
@@ -347,3 +349,78 @@ def test_lookups_that_are_refused(server):
     action = "cloudtrail:LookupEvents"
     assert text == f"User: {arn} is not authorized to perform: {action} because no identity-based policy allows the {action} action"
     server.stop()
+
+
+def test_events_of_identities_tell_what_they_touch_and_what_they_gave(server):
+    iam = server.client(service="iam")
+    user, key = made_user(iam, document("sts:AssumeRole"))
+    iam.tag_user(UserName=user, Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}])
+    role = iam.create_role(RoleName="told", AssumeRolePolicyDocument=trust({"AWS": MAIN}))["Role"]["Arn"]
+    policy = iam.create_policy(PolicyName="told", PolicyDocument=document())["Policy"]["Arn"]
+    iam.attach_user_policy(UserName=user, PolicyArn=policy)
+    given = client_of(server, "sts", key).assume_role(RoleArn=role, RoleSessionName="work", DurationSeconds=900, ExternalId="word")
+    credentials, arn = given["Credentials"], f"arn:aws:iam::{MAIN}:user/{user}"
+    about = lambda kind, arn: [{"type": f"AWS::IAM::{kind}", "accountId": MAIN, "ARN": arn}]
+
+    def told(name):
+        event = events(server, event=name)[-1]
+        return event["requestParameters"], event["responseElements"], event["resources"]
+
+    asked, gave, touched = told("CreateUser")
+    assert asked == {"userName": user} and gave["user"]["arn"] == arn and gave["user"]["userId"].startswith("AIDA")
+    assert touched == about("User", arn)
+    shown = {"userName": user, "accessKeyId": key["AccessKeyId"], "status": "Active"}
+    assert told("CreateAccessKey") == ({"userName": user}, {"accessKey": shown}, about("User", arn))
+    assert told("TagUser") == ({"userName": user, "tags": [{"key": "a", "value": "1"}, {"key": "b", "value": "2"}]}, None, about("User", arn))
+    assert told("PutUserPolicy")[0] == {"userName": user, "policyName": "p0", "policyDocument": document("sts:AssumeRole")}
+    assert told("AttachUserPolicy")[0] == {"userName": user, "policyArn": policy}
+    assert told("CreatePolicy")[1:] == ({"policy": {"policyName": "told", "policyId": told("CreatePolicy")[1]["policy"]["policyId"], "arn": policy, "path": "/"}}, about("Policy", policy))
+    asked, gave, touched = told("AssumeRole")
+    assert asked == {"roleArn": role, "roleSessionName": "work", "durationSeconds": 900, "externalId": "word"}
+    assert set(gave["credentials"]) == {"accessKeyId", "expiration"} and gave["credentials"]["accessKeyId"] == credentials["AccessKeyId"]
+    assert gave["assumedRoleUser"] == {"arn": given["AssumedRoleUser"]["Arn"], "assumedRoleId": given["AssumedRoleUser"]["AssumedRoleId"]}
+    assert touched == about("Role", role)
+    # LookupEvents finds them by what they touched, after a kill too: the record of a change names it.
+    server.kill()
+    server.start()
+    found = looked_up(server.client(service="cloudtrail"), **by("ResourceName", arn))
+    assert {"CreateUser", "CreateAccessKey", "TagUser", "AttachUserPolicy"} <= {event["EventName"] for event in found}
+    server.stop()
+    text = "".join(path.read_text() for path in (server.data / "audit").iterdir())
+    for secret in (key["SecretAccessKey"], credentials["SecretAccessKey"], credentials["SessionToken"]):
+        assert secret not in text
+
+
+def test_users_of_the_command_line_leave_events(server, tmp_path):
+    policy = tmp_path / "policy.json"
+    policy.write_text(document("s3:*"))
+    made = server.tresor("user", "add", "dora", "--policy", str(policy))
+    again = [binary(), "user", "add", "dora", "--data-dir", str(server.data), "--config", str(server.config)]
+    assert subprocess.run(again, capture_output=True, timeout=60).returncode != 0
+    server.tresor("user", "disable", "dora")
+    server.stop()
+    # Without a server the command line changes the store itself; the trail has it at the next start.
+    command = [binary(), "user", "remove", "dora", "--dev", "--data-dir", str(server.data), "--config", str(server.config)]
+    environment = os.environ | {"XDG_CONFIG_HOME": str(server.home / "config")}
+    subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)
+    server.start()
+    found = [event for event in events(server, text="dora") if event["eventSource"] == "iam.amazonaws.com"]
+    told = [(event["eventName"], event.get("errorCode")) for event in found]
+    assert told == [
+        ("CreateUser", None),
+        ("PutUserPolicy", None),
+        ("CreateAccessKey", None),
+        ("CreateUser", "CommandFailed"),
+        ("UpdateAccessKey", None),
+        ("DeleteUser", None),
+    ]
+    arn = f"arn:aws:iam::{MAIN}:user/dora"
+    for event in found:
+        assert event["userIdentity"]["arn"] == f"arn:aws:iam::{MAIN}:root" and event["userAgent"] == "tresor"
+        assert event["resources"] == [{"type": "AWS::IAM::User", "accountId": MAIN, "ARN": arn}]
+    assert found[2]["responseElements"] == {"accessKey": {"userName": "dora", "accessKeyId": made["AccessKeyId"], "status": "Active"}}
+    assert found[4]["requestParameters"] == {"userName": "dora", "accessKeyId": made["AccessKeyId"], "status": "Inactive"}
+    assert found[5]["additionalEventData"]["accessKeyIds"] == [made["AccessKeyId"]]
+    assert made["SecretAccessKey"] not in json.dumps(found)
+    server.stop()
+    assert verify(server).returncode == 0

@@ -213,7 +213,12 @@ impl Service for Gateway {
     fn refuse(&self, head: &Head, _: &[u8], why: AuthError, span: &mut AuditSpan) -> Response {
         let error = S3Error::from(why);
         // The signature is judged first: an address that names nothing leaves the event without a name.
-        drop(self.find(head, span));
+        if let Ok((target, _)) = self.find(head, span)
+            && let Some((bucket, Some(key))) = target.names()
+        {
+            span.parameter("key", key.as_str());
+            span.resource("AWS::S3::Object", bucket.object_arn(key));
+        }
         span.error(error.code, &error.message);
         Place::of(head).answer(error)
     }

@@ -51,7 +51,7 @@ impl fmt::Debug for Directory {
 #[derive(Clone, Debug)]
 pub struct Writing {
     pub account: AccountId,
-    /// Committed with the change. Nothing for the command line.
+    /// Committed with the change.
     pub record: Option<ChangeRecord>,
 }
 

@@ -62,20 +62,6 @@ impl Directory {
         .await
     }
 
-    /// Every key of a user at once. Errors: NoSuchEntity, Unmodifiable.
-    pub async fn disable_keys(self: &Arc<Self>, writing: &Writing, user: &str) -> Result<usize, IdentityError> {
-        self.change(writing, |draft| {
-            let mut record = draft.changeable(Kind::User, user)?;
-            for key in &mut record.keys {
-                key.active = false;
-            }
-            let count = record.keys.len();
-            draft.put(record)?;
-            Ok(count)
-        })
-        .await
-    }
-
     /// Errors: NoSuchEntity, Unmodifiable.
     pub async fn delete_key(self: &Arc<Self>, writing: &Writing, user: &str, id: &str) -> Result<(), IdentityError> {
         self.change(writing, |draft| {

@@ -1,11 +1,12 @@
-//! `tresor user`: the same code as IAM's calls, for whoever holds the data directory.
+//! `tresor user`: the same code as IAM's calls, and the same events in the audit trail, for whoever holds the data directory.
 
 use crate::assemble::Parts;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{fmt, sync::Arc};
-use tresor_identity::{IdentityError, Kind, Member, NewMember, SecretAccessKey, Writing};
-use tresor_model::AccountId;
+use tresor_audit::{AuditSink, AuditSpan};
+use tresor_identity::{AccessKeyRecord, IdentityError, Kind, Member, NewMember, SecretAccessKey, Writing, arn};
+use tresor_model::{AccountId, Caller, Principal};
 
 /// The name of the policy that `--policy` sets.
 const POLICY: &str = "tresor-user";
@@ -43,44 +44,142 @@ impl fmt::Debug for UserAction {
 }
 
 pub async fn run(parts: &Parts, account: &AccountId, action: UserAction) -> Result<Value, String> {
-    let (directory, writing) = (&parts.directory, &Writing::of(account));
-    let text = |error: IdentityError| error.to_string();
+    let directory = &parts.directory;
     match action {
-        UserAction::Add { name, document, .. } => {
-            let new = NewMember {
-                kind: Kind::User,
-                name: name.clone(),
-                path: "/".into(),
-                tags: Vec::new(),
-                boundary: None,
-                role: None,
-            };
-            let user = directory.create(writing, new).await.map_err(text)?;
-            let made = async {
-                if let Some(policy) = document {
-                    directory.put_inline(writing, (Kind::User, &name), POLICY, &policy).await?;
-                }
-                directory.create_key(writing, &name).await
-            };
-            match made.await {
-                Ok((key, secret)) => Ok(added(&user, &key.id, &secret)),
-                Err(why) => {
-                    // Half a user would only be in the way of the next try.
-                    directory.delete_whole(writing, Kind::User, &name).await.map_err(text)?;
-                    Err(text(why))
-                }
-            }
-        }
+        UserAction::Add { name, document, .. } => add(&Operator { parts, account, user: &name }, document).await,
         UserAction::List => Ok(directory.state(account).members(Kind::User).map(shown).collect::<Vec<_>>().into()),
         UserAction::Disable { name } => {
-            let keys = directory.disable_keys(writing, &name).await.map_err(text)?;
-            Ok(json!({ "UserName": name, "DisabledAccessKeys": keys }))
+            let operator = Operator { parts, account, user: &name };
+            let mut disabled = 0;
+            for id in operator.known()?.record.keys.iter().map(|key| &key.id) {
+                let span = operator.span("UpdateAccessKey", &[("accessKeyId", id), ("status", "Inactive")]);
+                let done = directory.set_key(&operator.writing(&span), &name, id, false).await;
+                ended(span, done, |()| Map::new())?;
+                disabled += 1;
+            }
+            Ok(json!({ "UserName": name, "DisabledAccessKeys": disabled }))
         }
         UserAction::Remove { name } => {
-            directory.delete_whole(writing, Kind::User, &name).await.map_err(text)?;
+            remove(&Operator { parts, account, user: &name }).await?;
             Ok(json!({ "UserName": name, "Removed": true }))
         }
     }
+}
+
+/// Whoever holds the data directory, about to change one user.
+struct Operator<'a> {
+    parts: &'a Parts,
+    account: &'a AccountId,
+    user: &'a str,
+}
+
+impl Operator<'_> {
+    fn known(&self) -> Result<Arc<Member>, String> {
+        let found = self.parts.directory.state(self.account).member(Kind::User, self.user).cloned();
+        found.ok_or_else(|| format!("The user with name {} cannot be found.", self.user))
+    }
+
+    /// The event of one change, as the call of IAM has it that does the same.
+    fn span(&self, operation: &'static str, parameters: &[(&str, &str)]) -> AuditSpan {
+        let audit = &self.parts.audit;
+        let mut span = AuditSpan::open(Arc::clone(audit) as Arc<dyn AuditSink>, "", audit.command_line());
+        span.service("iam");
+        span.operation(operation, false);
+        span.caller(&Caller::local(Principal::Root { account: self.account.clone() }));
+        span.parameter("userName", self.user);
+        for (name, value) in parameters {
+            span.parameter(name, *value);
+        }
+        let known = self.known().map(|user| user.record.arn());
+        span.resource("AWS::IAM::User", known.unwrap_or_else(|_| arn(self.account, "user", "/", self.user)));
+        span
+    }
+
+    /// A change that carries the event's record into its commit.
+    fn writing(&self, span: &AuditSpan) -> Writing {
+        Writing { account: self.account.clone(), record: span.change(&[], &[]) }
+    }
+}
+
+/// Ends the event of a change; `shown` is what it says of what was made.
+fn ended<T>(
+    mut span: AuditSpan,
+    done: Result<T, IdentityError>,
+    shown: impl FnOnce(&T) -> Map<String, Value>,
+) -> Result<T, String> {
+    match &done {
+        Ok(made) => {
+            for (name, value) in shown(made) {
+                span.response(&name, value);
+            }
+        }
+        Err(error) => span.error("CommandFailed", &error.to_string()),
+    }
+    span.seal(if done.is_ok() { 200 } else { 400 });
+    done.map_err(|error| error.to_string())
+}
+
+fn one(name: &str, value: Value) -> Map<String, Value> {
+    Map::from_iter([(name.to_owned(), value)])
+}
+
+async fn add(operator: &Operator<'_>, document: Option<String>) -> Result<Value, String> {
+    let (directory, name) = (&operator.parts.directory, operator.user);
+    let new = NewMember {
+        kind: Kind::User,
+        name: name.to_owned(),
+        path: "/".into(),
+        tags: Vec::new(),
+        boundary: None,
+        role: None,
+    };
+    let span = operator.span("CreateUser", &[]);
+    let made = directory.create(&operator.writing(&span), new).await;
+    let user = ended(span, made, |user| {
+        let record = &user.record;
+        one("user", json!({ "userName": record.name, "userId": record.id, "path": record.path, "arn": record.arn() }))
+    })?;
+    match equip(operator, document).await {
+        Ok((key, secret)) => Ok(added(&user, &key.id, &secret)),
+        Err(why) => {
+            // Half a user would only be in the way of the next try.
+            remove(operator).await?;
+            Err(why)
+        }
+    }
+}
+
+/// Gives a new user its policy and its access key.
+async fn equip(
+    operator: &Operator<'_>,
+    document: Option<String>,
+) -> Result<(AccessKeyRecord, SecretAccessKey), String> {
+    let (directory, name) = (&operator.parts.directory, operator.user);
+    if let Some(policy) = document {
+        let span = operator.span("PutUserPolicy", &[("policyName", POLICY), ("policyDocument", &policy)]);
+        let put = directory.put_inline(&operator.writing(&span), (Kind::User, name), POLICY, &policy).await;
+        ended(span, put, |()| Map::new())?;
+    }
+    let span = operator.span("CreateAccessKey", &[]);
+    let made = directory.create_key(&operator.writing(&span), name).await;
+    ended(span, made, |(key, _)| {
+        one("accessKey", json!({ "userName": name, "accessKeyId": key.id, "status": "Active" }))
+    })
+}
+
+/// A user with everything it has: one event, which tells what went with it.
+async fn remove(operator: &Operator<'_>) -> Result<(), String> {
+    let mut span = operator.span("DeleteUser", &[]);
+    if let Ok(user) = operator.known() {
+        let record = &user.record;
+        span.additional("accessKeyIds", record.keys.iter().map(|key| key.id.clone()).collect::<Vec<_>>());
+        span.additional("policyNames", record.inline.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
+        span.additional("attachedPolicies", record.attached.clone());
+        span.additional("groups", record.groups.clone());
+    }
+    let directory = &operator.parts.directory;
+    let done = directory.delete_whole(&operator.writing(&span), Kind::User, operator.user).await;
+    ended(span, done, |()| Map::new())
 }
 
 fn added(user: &Member, key: &str, secret: &SecretAccessKey) -> Value {
