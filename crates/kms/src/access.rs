@@ -4,7 +4,8 @@
 use crate::{
     error::KmsError,
     key::{GrantRecord, KeyRecord, KeyState},
-    ring::{Entry, Found, KeyRing},
+    names::Found,
+    ring::{Entry, KeyRing},
     traits::Recording,
 };
 use tresor_model::{Caller, ChangeRecord, KeyArn};

@@ -4,7 +4,9 @@ use crate::{
     access::{Call, Needs},
     error::KmsError,
     key::AliasRecord,
-    ring::{Found, KeyRing, S3_ALIAS},
+    names::Found,
+    new_key::S3_ALIAS,
+    ring::KeyRing,
     traits::Change,
 };
 use tresor_model::AccountId;

@@ -4,7 +4,8 @@ use crate::{
     access::{Call, Needs, covers},
     error::KmsError,
     key::GrantRecord,
-    ring::{Found, KeyRing},
+    names::Found,
+    ring::KeyRing,
     traits::Change,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};

@@ -6,7 +6,8 @@ use crate::{
     crypto,
     error::KmsError,
     key::{KeyRecord, KeyState, Material, Origin},
-    ring::{DAY_MS, Found, KeyRing},
+    names::Found,
+    ring::{DAY_MS, KeyRing},
     spec::KeySpec,
 };
 use tresor_envelope::{unwrap, wrap};

@@ -5,6 +5,7 @@ mod access;
 mod aliases;
 mod backend;
 mod bucket_keys;
+mod ciphertext;
 mod context;
 mod crypto;
 mod domain;
@@ -14,13 +15,19 @@ mod import;
 mod inspect;
 mod issue;
 mod key;
+mod last_use;
 mod lifecycle;
+mod names;
+mod new_key;
 mod owned;
 mod ring;
 mod rotation;
 mod spec;
 mod traits;
 mod usage;
+
+#[cfg(test)]
+mod tests;
 
 pub use access::{Call, Needs};
 pub use backend::{KeyBackend, KeyOutput, KeyWork, SoftwareKeys};
@@ -34,8 +41,10 @@ pub use key::{
     AliasRecord, GrantRecord, KeyManager, KeyRecord, KeyState, KeyUse, LastUse, Material, Origin, Rotation,
     RotationType,
 };
+pub use names::Found;
+pub use new_key::NewKey;
 pub use owned::{OwnedKeyRecord, OwnedMaterialRecord};
-pub use ring::{Found, KeyRing, KeyRingParts, NewKey};
+pub use ring::{KeyRing, KeyRingParts};
 pub use spec::{KeySpec, KeyUsage};
 pub use traits::{
     Change, Dependents, ErasureSecrets, Identities, Kept, KeyStore, KeyStoreError, MAX_CHANGES, Recording,

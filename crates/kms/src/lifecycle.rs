@@ -4,7 +4,9 @@ use crate::{
     access::{Call, Needs},
     error::KmsError,
     key::{KeyManager, KeyRecord, KeyState, Origin},
-    ring::{DAY_MS, Found, KeyRing, NewKey, default_policy, policy_text},
+    names::Found,
+    new_key::{NewKey, default_policy, policy_text},
+    ring::{DAY_MS, KeyRing},
     traits::{Change, Dependents},
 };
 use std::sync::Arc;

@@ -4,7 +4,8 @@ use crate::{
     access::{Call, Needs},
     error::KmsError,
     key::{KeyRecord, KeyState, Origin, Rotation, RotationType},
-    ring::{DAY_MS, Found, KeyRing},
+    names::Found,
+    ring::{DAY_MS, KeyRing},
 };
 use std::sync::Arc;
 use tresor_model::{ChangeRecord, Timestamp};

@@ -5,7 +5,8 @@ use crate::{
     backend::{KeyOutput, KeyWork},
     crypto,
     error::KmsError,
-    ring::{Found, KeyRing, NO_SUCH_KEY},
+    names::{Found, NO_SUCH_KEY},
+    ring::KeyRing,
     spec::{KeySpec, KeyUsage},
 };
 use zeroize::Zeroizing;
