@@ -157,6 +157,13 @@ def test_aliases_tags_descriptions_and_pages(kms, key):
     listed = [entry["KeyArn"] for page in kms.get_paginator("list_keys").paginate(PaginationConfig={"PageSize": 2}) for entry in page["Keys"]]
     assert key in listed and len(listed) == len(set(listed))
     refused("InvalidMarkerException", kms.list_keys, Marker="!")
+    # A marker belongs to the list that gave it.
+    of_keys = kms.list_keys(Limit=1)["NextMarker"]
+    of_aliases = kms.list_aliases(Limit=1)["NextMarker"]
+    refused("InvalidMarkerException", kms.list_aliases, Marker=of_keys)
+    refused("InvalidMarkerException", kms.list_keys, Marker=of_aliases)
+    refused("InvalidMarkerException", kms.list_grants, KeyId=key, Marker=of_keys)
+    assert kms.list_keys(Limit=1, Marker=of_keys)["Keys"] != kms.list_keys(Limit=1)["Keys"]
 
 
 def test_signatures_macs_and_secrets(kms):

@@ -48,7 +48,7 @@ impl KeyRing {
 
     /// Errors: AlreadyExists, InvalidAliasName, LimitExceeded, those of the key's door.
     pub async fn create_alias(&self, call: &Call<'_>, name: &str, target: &str) -> Result<Found, KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         check_name(name)?;
         let account = Self::own(call)?.clone();
         let arn = self.alias_arn(&account, name);
@@ -67,7 +67,7 @@ impl KeyRing {
 
     /// Errors: NotFound, Validation for a target of another type or usage, those of both keys' doors.
     pub async fn update_alias(&self, call: &Call<'_>, name: &str, target: &str) -> Result<Found, KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         check_name(name)?;
         let account = Self::own(call)?.clone();
         let arn = self.alias_arn(&account, name);
@@ -93,7 +93,7 @@ impl KeyRing {
 
     /// Errors: NotFound, InvalidAliasName for a reserved one.
     pub async fn delete_alias(&self, call: &Call<'_>, name: &str) -> Result<Found, KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         check_name(name)?;
         let account = Self::own(call)?.clone();
         let arn = self.alias_arn(&account, name);

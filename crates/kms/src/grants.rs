@@ -94,7 +94,7 @@ impl KeyRing {
         mut new: NewGrant,
         dry: bool,
     ) -> Result<(Found, String, String), KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         new.operations.sort_unstable();
         new.operations.dedup();
         for pairs in [&mut new.context_equals, &mut new.context_subset].into_iter().flatten() {
@@ -232,7 +232,7 @@ impl KeyRing {
 
     /// Errors: InvalidGrantId, DryRun, those of the key's door.
     pub async fn revoke_grant(&self, call: &Call<'_>, name: &str, id: &str, dry: bool) -> Result<Found, KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         let found = self.admit_by_id(call, name, Needs::Nothing)?;
         let grant = self.grant(&found, id)?;
         self.remove_grant(call, &found, &grant, dry).await?;
@@ -248,7 +248,7 @@ impl KeyRing {
         key_and_id: Option<(&str, &str)>,
         dry: bool,
     ) -> Result<Found, KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         let grant = match (token, key_and_id) {
             (Some(token), _) => self.of_token(token)?,
             (None, Some((key, id))) => {

@@ -10,6 +10,7 @@ use crate::{
     ring::{DAY_MS, KeyRing},
     spec::KeySpec,
 };
+use std::sync::Arc;
 use tresor_envelope::{unwrap, wrap};
 use tresor_model::Timestamp;
 use zeroize::Zeroizing;
@@ -87,7 +88,7 @@ impl KeyRing {
         if algorithm == "RSAES_PKCS1_V1_5" || algorithm == "SM2PKE" {
             return Err(KmsError::Unsupported(format!("The wrapping algorithm {algorithm} is not supported.")));
         }
-        let entropy = std::sync::Arc::clone(&self.entropy);
+        let entropy = Arc::clone(&self.entropy);
         let (private_key, public_key) = tokio::task::spawn_blocking(move || {
             let private = crypto::generate(spec, &*entropy)?;
             let public = crypto::public_key(spec, &private)?;
@@ -126,7 +127,7 @@ impl KeyRing {
     /// Errors: InvalidImportToken, ExpiredImportToken, InvalidCiphertext, IncorrectKeyMaterial, InvalidState, LimitExceeded,
     /// Unsupported.
     pub async fn import(&self, call: &Call<'_>, name: &str, import: Import<'_>) -> Result<(Found, String), KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         let mut call = call.clone();
         match import.valid_to {
             Some(at) => call.keys.set("kms:ExpirationModel", "KEY_MATERIAL_EXPIRES").set("kms:ValidTo", at.iso8601()),
@@ -141,7 +142,8 @@ impl KeyRing {
                 "The key material in the request is invalid: its length is not that of the key's spec.".into(),
             ));
         }
-        let mut key = found.record().clone();
+        // What was deleted must not come back under the secret that it was deleted with.
+        let mut key = KeyRecord::clone(&*self.destroy_forgotten(&found.entry.record).await?);
         let now = self.clock.now();
         let id = self.backend.imported_id(&key.id, &material);
         let same = |known: &Material| known.id == id;
@@ -194,7 +196,7 @@ impl KeyRing {
         name: &str,
         material: Option<&str>,
     ) -> Result<(Found, Option<String>), KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         let mut found = self.admit_change(call, name, Needs::Nothing)?;
         if found.record().origin != Origin::External {
             let why = format!("{} origin is AWS_KMS which is not valid for this operation.", found.arn);
@@ -209,23 +211,36 @@ impl KeyRing {
         let place = key.materials.iter().position(|material| material.id == id).ok_or_else(|| {
             KmsError::NotFound(format!("Key material (id: {id}) is not associated with {}.", found.arn))
         })?;
-        let key_id = key.id.clone();
-        self.forget(&key_id, &mut key.materials[place]).await?;
-        if key.materials[place].pending {
-            key.materials.remove(place);
+        let material = &mut key.materials[place];
+        material.wrapped.clear();
+        if material.pending {
+            // Tells it from one that expired: what never became current goes as a whole.
+            material.valid_to = None;
         }
-        found.entry.record = self.put(key, call.record(&found.arn).as_ref()).await?;
+        let record = self.put(key, call.record(&found.arn).as_ref()).await?;
+        found.entry.record = self.destroy_forgotten(&record).await?;
         Ok((found, Some(id)))
     }
 
-    /// Destroys a material's erasure secret; the caller stores the record. The id stays, so that only the same bytes come back.
-    pub(crate) async fn forget(&self, key_id: &str, material: &mut Material) -> Result<(), KmsError> {
-        if let Some(erasure) = material.erasure.take() {
-            self.backend.destroy(key_id, &erasure).await?;
-        }
-        material.wrapped.clear();
+    /// Destroys the erasure secrets of materials whose deletion is stored: in this order a crash leaves nothing that says it can be
+    /// used and cannot, and the next `tend` finishes. The ids stay, so that only the same bytes come back. The caller has its turn.
+    pub(crate) async fn destroy_forgotten(&self, key: &Arc<KeyRecord>) -> Result<Arc<KeyRecord>, KmsError> {
         self.bucket_keys.clear();
-        Ok(())
+        if !key.materials.iter().any(Material::is_forgotten) {
+            return Ok(Arc::clone(key));
+        }
+        let mut key = KeyRecord::clone(key);
+        for material in key.materials.iter().filter(|material| material.is_forgotten()) {
+            if let Some(erasure) = &material.erasure {
+                self.backend.destroy(&key.id, erasure).await?;
+            }
+        }
+        let goes = |material: &Material| material.is_forgotten() && material.pending && material.valid_to.is_none();
+        key.materials.retain(|material| !goes(material));
+        for material in key.materials.iter_mut().filter(|material| material.is_forgotten()) {
+            material.erasure = None;
+        }
+        self.put(key, None).await
     }
 }
 

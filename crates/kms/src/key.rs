@@ -136,6 +136,10 @@ impl Material {
     pub fn is_present(&self, now: Timestamp) -> bool {
         !self.wrapped.is_empty() && self.valid_to.is_none_or(|until| until > now)
     }
+    /// Whether it is deleted, but its erasure secret is not known to be destroyed yet.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.wrapped.is_empty() && self.erasure.is_some()
+    }
 }
 
 impl fmt::Debug for Material {

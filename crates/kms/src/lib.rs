@@ -27,6 +27,8 @@ mod traits;
 mod usage;
 
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod tests;
 
 pub use access::{Call, Needs};

@@ -3,13 +3,13 @@
 use crate::{
     access::{Call, Needs},
     error::KmsError,
-    key::{KeyManager, KeyRecord, KeyState, Origin},
+    key::{KeyManager, KeyRecord, KeyState, Material, Origin},
     names::Found,
     new_key::{NewKey, default_policy, policy_text},
     ring::{DAY_MS, KeyRing},
     traits::{Change, Dependents},
 };
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 use tresor_model::{AccountId, Timestamp};
 use tresor_policy::{CallerNames, MalformedPolicy, Question, key_policy, locks_out, size};
 
@@ -70,7 +70,7 @@ impl KeyRing {
                 new.spec.name()
             )));
         }
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         let key = self.new_record(&account, new, KeyManager::Customer).await?;
         let arn = self.arn(&account, &key.id)?;
         self.put(key, call.record(&arn).as_ref()).await?;
@@ -95,7 +95,7 @@ impl KeyRing {
         needs: Needs,
         edit: impl FnOnce(&mut KeyRecord, &Found) -> Result<(), KmsError>,
     ) -> Result<Found, KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         let mut found = self.admit_change(call, name, needs)?;
         let mut key = found.record().clone();
         edit(&mut key, &found)?;
@@ -253,7 +253,7 @@ impl KeyRing {
         key: &Found,
         state: KeyState,
     ) -> Result<Arc<KeyRecord>, KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         let record = self.describe(&key.arn)?;
         if record.manager == KeyManager::Aws {
             return Err(KmsError::AccessDenied(format!("{}: AWS manages it", key.arn)));
@@ -269,50 +269,65 @@ impl KeyRing {
     }
 
     /// Carries out what time brings: expired imported material and keys at the end of their waiting period are destroyed, keys
-    /// that rotate by themselves rotate. Idempotent: a crash in the middle is finished by the next call.
+    /// that rotate by themselves rotate. Idempotent: a crash in the middle is finished by the next call. One key at which it fails
+    /// keeps it from no other; the failure is logged and counted, and the key's turn comes again with the next call.
     /// Returns the ids of keys that were destroyed.
-    pub async fn tend(&self) -> Result<Vec<String>, KmsError> {
+    pub async fn tend(&self) -> Vec<String> {
         let now = self.clock.now();
-        let all: Vec<Arc<KeyRecord>> = self.keys.read().keys.values().map(|entry| Arc::clone(&entry.record)).collect();
         let mut destroyed = Vec::new();
-        for key in all {
-            if key.deletion.is_some_and(|(at, _)| at <= now) && key.set_state == KeyState::PendingDeletion {
-                if self.destroy(&key, now).await? {
-                    destroyed.push(key.id.clone());
-                }
-                continue;
-            }
-            let expired = |material: &crate::key::Material| !material.wrapped.is_empty() && !material.is_present(now);
-            if key.materials.iter().any(expired) {
-                let _changing = self.changing.lock().await;
-                let mut key = match self.find(&key.account, &key.id) {
-                    Some(entry) => (*entry.record).clone(),
-                    None => continue,
-                };
-                if !key.materials.iter().any(expired) {
-                    continue;
-                }
-                for material in &mut key.materials {
-                    if expired(material) {
-                        self.forget(&key.id, material).await?;
-                    }
-                }
-                let record = self.service_record("DeleteExpiredKeyMaterial", &key.account, &key.id)?;
-                self.put(key, record.as_ref()).await?;
-                self.happened(record);
-            } else if key.rotation.is_some_and(|rotation| rotation.next <= now) && key.state(now) == KeyState::Enabled {
-                self.rotate_by_itself(&key).await?;
+        for key in self.all_keys() {
+            match self.tend_key(&key, now).await {
+                Ok(true) => destroyed.push(key.id.clone()),
+                Ok(false) => {}
+                Err(error) => self.not_tended(&format!("KMS key {}", key.id), &error),
             }
         }
-        self.rotate_owned(now).await?;
-        self.remember_uses().await?;
-        Ok(destroyed)
+        self.rotate_owned(now).await;
+        if let Err(error) = self.remember_uses().await {
+            self.not_tended("the last uses of keys", &error);
+        }
+        destroyed
+    }
+
+    /// How often `tend` failed at something since the start.
+    pub fn tend_failures(&self) -> u64 {
+        self.tend_failures.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn not_tended(&self, what: &str, error: &KmsError) {
+        self.tend_failures.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(what, %error, "what time brings could not be carried out; it is tried again in the next round");
+    }
+
+    /// True when the key was destroyed.
+    async fn tend_key(&self, key: &KeyRecord, now: Timestamp) -> Result<bool, KmsError> {
+        if key.deletion.is_some_and(|(at, _)| at <= now) && key.set_state == KeyState::PendingDeletion {
+            return self.destroy(key, now).await;
+        }
+        let expired = |material: &Material| !material.wrapped.is_empty() && !material.is_present(now);
+        if key.materials.iter().any(|material| expired(material) || material.is_forgotten()) {
+            let _turn = self.turn().await;
+            let Some(mut entry) = self.find(&key.account, &key.id) else { return Ok(false) };
+            if entry.record.materials.iter().any(expired) {
+                let mut key = KeyRecord::clone(&entry.record);
+                for material in key.materials.iter_mut().filter(|material| expired(material)) {
+                    material.wrapped.clear();
+                }
+                let record = self.service_record("DeleteExpiredKeyMaterial", &key.account, &key.id)?;
+                entry.record = self.put(key, record.as_ref()).await?;
+                self.happened(record);
+            }
+            self.destroy_forgotten(&entry.record).await?;
+        } else if key.rotation.is_some_and(|rotation| rotation.next <= now) && key.state(now) == KeyState::Enabled {
+            self.rotate_by_itself(key).await?;
+        }
+        Ok(false)
     }
 
     /// Destroys the material of a key and then its rows: whoever finds an old copy of the rows cannot unwrap them any more.
     /// False when its deletion was cancelled, or put off, since it was looked at.
     pub(crate) async fn destroy(&self, key: &KeyRecord, now: Timestamp) -> Result<bool, KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         let Some(entry) = self.find(&key.account, &key.id) else { return Ok(false) };
         let key = &*entry.record;
         if key.set_state != KeyState::PendingDeletion || key.deletion.is_none_or(|(at, _)| at > now) {

@@ -29,7 +29,7 @@ pub struct NewKey {
 
 impl KeyRing {
     pub(crate) async fn create_s3_key(&self, account: &AccountId) -> Result<String, KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         if let Some(id) = self.alias(account, S3_ALIAS) {
             return Ok(id);
         }
@@ -46,12 +46,11 @@ impl KeyRing {
         };
         let id = key.id.clone();
         let record = self.service_record("CreateKey", account, &id)?;
-        self.commit(vec![Change::PutKey(key), Change::PutAlias(alias)], record.as_ref()).await?;
-        self.happened(record);
+        self.commit_by_itself(vec![Change::PutKey(key), Change::PutAlias(alias)], record).await?;
         Ok(id)
     }
 
-    /// A record with fresh material, not stored yet. The caller holds `changing`.
+    /// A record with fresh material, not stored yet. The caller has its turn.
     pub(crate) async fn new_record(
         &self,
         account: &AccountId,
@@ -93,7 +92,7 @@ impl KeyRing {
     /// Makes sure that a key of the configuration exists; its material is made once and kept.
     /// Errors: Validation for an id that another account's key has, because both would hang on one erasure secret.
     pub async fn declare(&self, account: &AccountId, id: &str, alias: Option<&str>) -> Result<(), KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         if self.find(account, id).is_none() {
             if let Some((owner, _)) = self.keys.read().keys.keys().find(|(_, known)| known == id) {
                 return Err(KmsError::Validation(format!("the KMS key id {id} is taken by the account {owner}")));
@@ -101,8 +100,7 @@ impl KeyRing {
             let new = NewKey { id: Some(id.to_owned()), ..NewKey::default() };
             let key = self.new_record(account, new, KeyManager::Customer).await?;
             let record = self.service_record("CreateKey", account, id)?;
-            self.put(key, record.as_ref()).await?;
-            self.happened(record);
+            self.commit_by_itself(vec![Change::PutKey(key)], record).await?;
         }
         match alias {
             Some(alias) if self.alias(account, alias).as_deref() != Some(id) => {
@@ -111,9 +109,7 @@ impl KeyRing {
                 let (account, key_id) = (account.clone(), id.to_owned());
                 let alias = AliasRecord { name: alias.into(), account, key_id, created: now, updated: now };
                 let record = self.service_record("CreateAlias", &alias.account, id)?;
-                self.commit(vec![Change::PutAlias(alias)], record.as_ref()).await?;
-                self.happened(record);
-                Ok(())
+                self.commit_by_itself(vec![Change::PutAlias(alias)], record).await
             }
             _ => Ok(()),
         }

@@ -90,7 +90,7 @@ struct Snapshot {
 /// The owned keys of all accounts.
 pub(crate) struct OwnedKeys {
     wrapping: LockedKey,
-    /// Replaced as a whole by whoever holds the ring's `changing`.
+    /// Replaced as a whole by the ring's commits, which go one after the other.
     snapshot: ArcSwap<Snapshot>,
 }
 
@@ -137,14 +137,16 @@ impl OwnedKeys {
         self.snapshot.load().by_id.get(id).cloned().ok_or(KmsError::InvalidCiphertext)
     }
 
-    /// Shows a record that was stored. The caller holds `changing`.
-    fn publish(&self, record: OwnedKeyRecord) -> Result<Arc<OwnedMaterial>, KmsError> {
-        let account = record.account.clone();
+    /// Shows a record that was stored; only the ring's commits call it. Errors: Unavailable for material that does not open.
+    pub(crate) fn publish(&self, record: OwnedKeyRecord) -> Result<(), KmsError> {
         let mut next = (**self.snapshot.load()).clone();
         self.add(&mut next, record)?;
-        let current = next.current.get(&account).cloned();
         self.snapshot.store(Arc::new(next));
-        current.ok_or_else(|| KmsError::Unavailable(format!("the owned key of account {account} has no material")))
+        Ok(())
+    }
+
+    fn current(&self, account: &AccountId) -> Option<Arc<OwnedMaterial>> {
+        self.snapshot.load().current.get(account).cloned()
     }
 
     fn generate(&self, account: &AccountId, now: Timestamp, entropy: &dyn Entropy) -> OwnedMaterialRecord {
@@ -159,12 +161,12 @@ impl OwnedKeys {
 impl KeyRing {
     /// The material that encrypts for an account; its key is made on first use. Errors: Unavailable.
     pub(crate) async fn owned_material(&self, account: &AccountId) -> Result<Arc<OwnedMaterial>, KmsError> {
-        if let Some(current) = self.owned.snapshot.load().current.get(account) {
-            return Ok(Arc::clone(current));
+        if let Some(current) = self.owned.current(account) {
+            return Ok(current);
         }
-        let _changing = self.changing.lock().await;
-        if let Some(current) = self.owned.snapshot.load().current.get(account) {
-            return Ok(Arc::clone(current));
+        let _turn = self.turn().await;
+        if let Some(current) = self.owned.current(account) {
+            return Ok(current);
         }
         let now = self.clock.now();
         let mut random = [0; 16];
@@ -177,29 +179,33 @@ impl KeyRing {
             next_rotation: now.plus_millis(u64::from(YEAR_DAYS) * DAY_MS),
         };
         // Owned keys are nobody's: as on AWS, no account's trail shows them.
-        self.commit(vec![Change::PutOwned(record.clone())], None).await?;
-        self.owned.publish(record)
+        self.commit(vec![Change::PutOwned(record)], None).await?;
+        let none = || KmsError::Unavailable(format!("the owned key of account {account} has no material"));
+        self.owned.current(account).ok_or_else(none)
     }
 
-    /// New material for owned keys whose year is over.
-    pub(crate) async fn rotate_owned(&self, now: Timestamp) -> Result<(), KmsError> {
-        let due = |record: &OwnedKeyRecord| record.next_rotation <= now;
+    /// New material for owned keys whose year is over. One that fails keeps no other from it.
+    pub(crate) async fn rotate_owned(&self, now: Timestamp) {
         let accounts: Vec<AccountId> = {
             let snapshot = self.owned.snapshot.load();
-            snapshot.records.values().filter(|record| due(record)).map(|record| record.account.clone()).collect()
+            let due = snapshot.records.values().filter(|record| record.next_rotation <= now);
+            due.map(|record| record.account.clone()).collect()
         };
         for account in accounts {
-            let _changing = self.changing.lock().await;
-            let stored = self.owned.snapshot.load().records.get(&account).cloned();
-            let Some(mut record) = stored.filter(|record| due(record)).map(|record| (*record).clone()) else {
-                continue;
-            };
-            record.materials.push(self.owned.generate(&account, now, &*self.entropy));
-            record.next_rotation = now.plus_millis(u64::from(YEAR_DAYS) * DAY_MS);
-            // Owned keys are nobody's: as on AWS, no account's trail shows them.
-            self.commit(vec![Change::PutOwned(record.clone())], None).await?;
-            self.owned.publish(record)?;
+            if let Err(error) = self.rotate_owned_of(&account, now).await {
+                self.not_tended(&format!("the owned key of account {account}"), &error);
+            }
         }
-        Ok(())
+    }
+
+    async fn rotate_owned_of(&self, account: &AccountId, now: Timestamp) -> Result<(), KmsError> {
+        let _turn = self.turn().await;
+        let stored = self.owned.snapshot.load().records.get(account).cloned();
+        let Some(stored) = stored.filter(|record| record.next_rotation <= now) else { return Ok(()) };
+        let mut record = OwnedKeyRecord::clone(&stored);
+        record.materials.push(self.owned.generate(account, now, &*self.entropy));
+        record.next_rotation = now.plus_millis(u64::from(YEAR_DAYS) * DAY_MS);
+        // Owned keys are nobody's: as on AWS, no account's trail shows them.
+        self.commit(vec![Change::PutOwned(record)], None).await
     }
 }

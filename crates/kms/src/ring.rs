@@ -15,8 +15,9 @@ use parking_lot::{Mutex, RwLock};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
+use tokio::sync::MutexGuard;
 use tresor_memory::LockedKey;
 use tresor_model::{AccountId, ChangeRecord, Clock, Entropy, KeyArn, Timestamp};
 use tresor_policy::Policy;
@@ -44,9 +45,11 @@ pub(crate) struct Keys {
 
 /// KMS keys and the use of them.
 pub struct KeyRing {
-    pub(crate) keys: RwLock<Keys>,
-    /// Changes go one after the other; reading needs no more than the lock above.
-    pub(crate) changing: tokio::sync::Mutex<()>,
+    pub(crate) keys: Arc<RwLock<Keys>>,
+    /// Changes go one after the other; reading needs no more than the lock above. `turn` takes it.
+    changing: tokio::sync::Mutex<()>,
+    /// Held by a commit until memory shows it, even when its caller has left.
+    committing: Arc<tokio::sync::Mutex<()>>,
     pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) backend: Arc<dyn KeyBackend>,
     pub(crate) identities: Arc<dyn Identities>,
@@ -54,7 +57,9 @@ pub struct KeyRing {
     pub(crate) bucket_keys: BucketKeys,
     /// By key, and whether the store knows it.
     pub(crate) last_uses: Mutex<HashMap<KeyName, (LastUse, bool)>>,
-    pub(crate) owned: OwnedKeys,
+    /// Keys at which a round of `tend` failed, added up.
+    pub(crate) tend_failures: AtomicU64,
+    pub(crate) owned: Arc<OwnedKeys>,
     /// Opens what was written before there were owned keys.
     pub(crate) s3_managed: LockedKey,
     pub(crate) customer_secret: LockedKey,
@@ -118,15 +123,17 @@ impl KeyRing {
             }
         };
         Ok(Self {
-            keys: RwLock::new(keys),
-            changing: tokio::sync::Mutex::new(()),
+            keys: Arc::new(RwLock::new(keys)),
+            changing: tokio::sync::Mutex::default(),
+            committing: Arc::default(),
             store: parts.store,
             backend: parts.backend,
             identities: parts.identities,
             witness: parts.witness,
             bucket_keys: BucketKeys::default(),
             last_uses: Mutex::new(last_uses),
-            owned: OwnedKeys::open(domain, kept.owned)?,
+            tend_failures: AtomicU64::new(0),
+            owned: Arc::new(OwnedKeys::open(domain, kept.owned)?),
             s3_managed: domain.s3_managed(),
             customer_secret: domain.customer_secret(),
             tokens: domain.tokens(),
@@ -171,48 +178,52 @@ impl KeyRing {
         grants.map(|grants| grants.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// Stores changes, then shows them. The caller holds `changing`.
+    /// The turn to change something: what is read under it is what the store has, also when the one before left in the middle.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        let turn = self.changing.lock().await;
+        drop(self.committing.lock().await);
+        turn
+    }
+
+    /// Stores changes, then shows them. The caller has its turn.
     pub(crate) async fn commit(&self, changes: Vec<Change>, record: Option<&ChangeRecord>) -> Result<(), KmsError> {
+        self.carry(changes, record.cloned(), None).await
+    }
+
+    /// As `commit`, for what the service does by itself while it answers somebody; then it is told that it happened.
+    pub(crate) async fn commit_by_itself(
+        &self,
+        changes: Vec<Change>,
+        record: Option<ChangeRecord>,
+    ) -> Result<(), KmsError> {
+        self.carry(changes, record, Some(Arc::clone(&self.witness))).await
+    }
+
+    async fn carry(
+        &self,
+        changes: Vec<Change>,
+        record: Option<ChangeRecord>,
+        witness: Option<Arc<dyn Witness>>,
+    ) -> Result<(), KmsError> {
         let mut entries = Vec::new();
         for change in &changes {
             if let Change::PutKey(key) = change {
                 entries.push(entry(key.clone(), &self.region)?);
             }
         }
-        self.store.commit(&changes, record).await?;
-        let mut entries = entries.into_iter();
-        let mut keys = self.keys.write();
-        for change in changes {
-            match change {
-                Change::PutKey(key) => {
-                    if let Some(entry) = entries.next() {
-                        keys.keys.insert((key.account, key.id), entry);
-                    }
-                }
-                Change::RemoveKey { account, id } => {
-                    keys.grants.remove(&(account.clone(), id.clone()));
-                    keys.keys.remove(&(account, id));
-                }
-                // Shown by `owned_material` and `rotate_owned`, which open it.
-                Change::PutOwned(_) => {}
-                Change::PutAlias(alias) => {
-                    keys.aliases.insert((alias.account.clone(), alias.name.clone()), alias);
-                }
-                Change::RemoveAlias { account, name } => {
-                    keys.aliases.remove(&(account, name));
-                }
-                Change::PutGrant(grant) => {
-                    let name = (grant.account.clone(), grant.key_id.clone());
-                    keys.grants.entry(name).or_default().insert(grant.id.clone(), Arc::new(grant));
-                }
-                Change::RemoveGrant { account, key_id, id } => {
-                    if let Some(grants) = keys.grants.get_mut(&(account, key_id)) {
-                        grants.remove(&id);
-                    }
-                }
+        let committing = Arc::clone(&self.committing).lock_owned().await;
+        let (store, keys, owned) = (Arc::clone(&self.store), Arc::clone(&self.keys), Arc::clone(&self.owned));
+        // A caller that leaves must not stop the change between the store and the memory.
+        let done = tokio::spawn(async move {
+            store.commit(&changes, record.as_ref()).await?;
+            let shown = show(&mut keys.write(), &owned, changes, entries);
+            if let (Some(witness), Some(record)) = (witness, record) {
+                witness.happened(record);
             }
-        }
-        Ok(())
+            drop(committing);
+            shown
+        });
+        done.await.map_err(|error| KmsError::Unavailable(error.to_string()))?
     }
 
     /// The record of what the service does to a key by itself.
@@ -256,6 +267,41 @@ impl KeyRing {
         let account = arn.account().parse().map_err(|_| not_found(arn))?;
         self.find(&account, arn.key_id()).map(|entry| entry.record).ok_or_else(|| not_found(arn))
     }
+}
+
+/// Lets requests see changes that are stored; `entries` are the compiled keys of `PutKey`, in order.
+fn show(keys: &mut Keys, owned: &OwnedKeys, changes: Vec<Change>, entries: Vec<Entry>) -> Result<(), KmsError> {
+    let mut entries = entries.into_iter();
+    for change in changes {
+        match change {
+            Change::PutKey(key) => {
+                if let Some(entry) = entries.next() {
+                    keys.keys.insert((key.account, key.id), entry);
+                }
+            }
+            Change::RemoveKey { account, id } => {
+                keys.grants.remove(&(account.clone(), id.clone()));
+                keys.keys.remove(&(account, id));
+            }
+            Change::PutOwned(record) => owned.publish(record)?,
+            Change::PutAlias(alias) => {
+                keys.aliases.insert((alias.account.clone(), alias.name.clone()), alias);
+            }
+            Change::RemoveAlias { account, name } => {
+                keys.aliases.remove(&(account, name));
+            }
+            Change::PutGrant(grant) => {
+                let name = (grant.account.clone(), grant.key_id.clone());
+                keys.grants.entry(name).or_default().insert(grant.id.clone(), Arc::new(grant));
+            }
+            Change::RemoveGrant { account, key_id, id } => {
+                if let Some(grants) = keys.grants.get_mut(&(account, key_id)) {
+                    grants.remove(&id);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn entry(record: KeyRecord, region: &str) -> Result<Entry, KmsError> {

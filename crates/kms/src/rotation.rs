@@ -32,7 +32,7 @@ impl KeyRecord {
 impl KeyRing {
     /// Errors: Unsupported, Disabled, InvalidState, those of the key's door.
     pub async fn set_rotation(&self, call: &Call<'_>, name: &str, period: Option<u32>) -> Result<Found, KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         let mut call = call.clone();
         if let Some(days) = period {
             call.keys.set("kms:RotationPeriodInDays", days.to_string());
@@ -57,7 +57,7 @@ impl KeyRing {
 
     /// Errors: Unsupported, LimitExceeded, InvalidState when no imported material waits, those of the key's door.
     pub async fn rotate_on_demand(&self, call: &Call<'_>, name: &str) -> Result<Found, KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         let mut found = self.admit_change(call, name, Needs::Nothing)?;
         if !found.record().spec.is_symmetric() {
             return Err(KmsError::Unsupported(String::new()));
@@ -75,7 +75,7 @@ impl KeyRing {
     }
 
     pub(crate) async fn rotate_by_itself(&self, key: &KeyRecord) -> Result<(), KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         let key = self.describe(&self.arn(&key.account, &key.id)?)?;
         if key.rotation.is_some_and(|rotation| rotation.next <= self.clock.now()) && key.set_state == KeyState::Enabled
         {
@@ -86,7 +86,7 @@ impl KeyRing {
         Ok(())
     }
 
-    /// The caller holds `changing`.
+    /// The caller has its turn.
     async fn rotated(
         &self,
         key: &KeyRecord,
@@ -122,7 +122,7 @@ impl KeyRing {
 
     /// For the command line of the machine's owner: no policy is asked. Errors: Disabled, InvalidState, Unsupported.
     pub async fn rotate_locally(&self, call: &Call<'_>, found: &Found) -> Result<Arc<KeyRecord>, KmsError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn().await;
         let key = self.describe(&found.arn)?;
         key.rotates(found)?;
         key.demand(Needs::Use, &found.arn, self.clock.now())?;

@@ -53,6 +53,7 @@ pub struct Metrics {
     pending: Gauge,
     failures: Counter,
     mirror_behind: Gauge,
+    tend_failures: Counter,
     key_states: Family<StateLabels, Gauge>,
     secret_bytes: Family<MemoryLabels, Gauge>,
     store: StoreMetrics,
@@ -145,6 +146,9 @@ impl Metrics {
         let mirror_behind = Gauge::default();
         let help = "1 while the key mirror lacks a change; 0 also without a mirror";
         registry.register("key_mirror_behind", help, mirror_behind.clone());
+        let tend_failures = Counter::default();
+        let help = "Failures to destroy, rotate or remember what was due; each is tried again every minute";
+        registry.register("key_tending_failures", help, tend_failures.clone());
         let key_states = Family::default();
         registry.register("keys", "KMS keys of all accounts by state, AWS owned ones left out", key_states.clone());
         let secret_bytes = Family::default();
@@ -161,6 +165,7 @@ impl Metrics {
             pending,
             failures,
             mirror_behind,
+            tend_failures,
             key_states,
             secret_bytes,
             store,
@@ -205,6 +210,7 @@ impl Metrics {
     /// Takes the figures that are kept elsewhere.
     pub fn gather(&self, parts: &Parts) {
         self.mirror_behind.set(i64::from(parts.records.mirror_is_behind() == Some(true)));
+        self.tend_failures.inner().store(parts.keys.tend_failures(), Ordering::Relaxed);
         let (keys, now) = (parts.keys.all_keys(), parts.keys.now());
         for state in [KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion, KeyState::PendingImport] {
             let count = keys.iter().filter(|key| key.state(now) == state).count();

@@ -245,9 +245,7 @@ async fn tend_keys(keys: Arc<KeyRing>, records: Arc<KeyRecords>, health: Arc<Hea
             tracing::error!(%error, "the key mirror is still behind; it is tried again in a minute");
         }
         health.set_note((records.mirror_is_behind() == Some(true)).then_some("the key mirror is behind"));
-        if let Err(error) = keys.tend().await {
-            tracing::error!(%error, "keys could not be tended; they are looked at again in a minute");
-        }
+        keys.tend().await;
         tokio::time::sleep(KEY_ROUND).await;
     }
 }

@@ -282,9 +282,10 @@ async fn secrets(subject: &Subject) -> Result<Vec<Wrong>, String> {
     let mut surplus: Vec<&String> = names.iter().filter(|name| !needed().contains(name)).collect();
     if !surplus.is_empty() {
         // A key has its secret a moment before it has its row.
+        // And the secret of deleted material goes a moment after its row has changed.
         tokio::time::sleep(SETTLE).await;
-        let needed = needed();
-        surplus.retain(|name| !needed.contains(name));
+        let (needed, still) = (needed(), subject.erasure.names().unwrap_or_default());
+        surplus.retain(|name| !needed.contains(name) && still.contains(name));
     }
     for name in surplus {
         // `KEY`, `KEY-DIGITS` of imported material, or `.new` of one that was being made.

@@ -29,7 +29,7 @@ pub(crate) async fn delete(input: Input<'_>, mut fields: Fields) -> Result<Value
 
 pub(crate) async fn list(input: Input<'_>, mut fields: Fields) -> Result<Value, Fault> {
     let key = fields.key_named("KeyId")?;
-    let page = Page::read(&mut fields, 50, 100)?;
+    let page = Page::read(&input, &mut fields, 50, 100)?;
     fields.finish()?;
     let aliases = input.ring.list_aliases(&input.call(), key.as_deref())?;
     Ok(page.of(

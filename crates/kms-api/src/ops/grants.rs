@@ -75,7 +75,7 @@ fn page_of(input: Input<'_>, page: &Page, grants: &[Arc<GrantRecord>]) -> Value 
 pub(crate) async fn list(input: Input<'_>, mut fields: Fields) -> Result<Value, Fault> {
     no_services(&fields)?;
     let key = fields.key()?;
-    let page = Page::read(&mut fields, 50, 100)?;
+    let page = Page::read(&input, &mut fields, 50, 100)?;
     let id = fields.text("GrantId", 1..=128)?;
     let grantee = fields.text("GranteePrincipal", 1..=256)?;
     fields.finish()?;
@@ -94,7 +94,7 @@ pub(crate) async fn list(input: Input<'_>, mut fields: Fields) -> Result<Value, 
 
 pub(crate) async fn list_retirable(input: Input<'_>, mut fields: Fields) -> Result<Value, Fault> {
     no_services(&fields)?;
-    let page = Page::read(&mut fields, 50, 100)?;
+    let page = Page::read(&input, &mut fields, 50, 100)?;
     let principal = fields.required("RetiringPrincipal", 1..=256)?;
     fields.finish()?;
     let grants = input.ring.list_retirable(&input.call(), &principal)?;

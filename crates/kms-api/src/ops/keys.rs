@@ -107,7 +107,7 @@ pub(crate) async fn describe(input: Input<'_>, mut fields: Fields) -> Result<Val
 }
 
 pub(crate) async fn list(input: Input<'_>, mut fields: Fields) -> Result<Value, Fault> {
-    let page = Page::read(&mut fields, 100, 1000)?;
+    let page = Page::read(&input, &mut fields, 100, 1000)?;
     let owners = fields.choices("ResourceOwners", &["SELF", "OTHER_ACCOUNTS_VIA_RAM"])?;
     fields.finish()?;
     let mut keys = input.ring.list_keys(&input.call())?;
@@ -199,7 +199,7 @@ pub(crate) async fn untag(input: Input<'_>, mut fields: Fields) -> Result<Value,
 
 pub(crate) async fn list_tags(input: Input<'_>, mut fields: Fields) -> Result<Value, Fault> {
     let key = fields.key()?;
-    let page = Page::read(&mut fields, 50, 50)?;
+    let page = Page::read(&input, &mut fields, 50, 50)?;
     fields.finish()?;
     let found = input.ring.look(&input.call(), &key)?;
     let mut tags = found.record().tags.clone();
@@ -237,7 +237,7 @@ pub(crate) async fn put_policy(input: Input<'_>, mut fields: Fields) -> Result<V
 
 pub(crate) async fn list_policies(input: Input<'_>, mut fields: Fields) -> Result<Value, Fault> {
     let key = fields.key()?;
-    let page = Page::read(&mut fields, 100, 1000)?;
+    let page = Page::read(&input, &mut fields, 100, 1000)?;
     fields.finish()?;
     input.ring.look(&input.call(), &key)?;
     Ok(page.of("PolicyNames", &[POLICY_NAME], |name| name, |name| json!(name)))

@@ -46,7 +46,7 @@ pub(crate) async fn on_demand(input: Input<'_>, mut fields: Fields) -> Result<Va
 pub(crate) async fn list(input: Input<'_>, mut fields: Fields) -> Result<Value, Fault> {
     let key = fields.key()?;
     let include = fields.choice("IncludeKeyMaterial", &["ALL_KEY_MATERIAL", "ROTATIONS_ONLY"])?;
-    let page = Page::read(&mut fields, 100, 1000)?;
+    let page = Page::read(&input, &mut fields, 100, 1000)?;
     fields.finish()?;
     let found = input.ring.look(&input.call(), &key)?;
     let key = found.record();
