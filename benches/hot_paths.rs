@@ -1,71 +1,22 @@
 //! What every request pays: sealing and opening, aws-chunked, signature verification, issuing a key.
 
+mod subjects;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use std::{hint::black_box, io, ops::Range, sync::Arc};
-use tresor_digest::{Digests, Kernel, Md5Pool};
-use tresor_envelope::{
-    Binding, BodyError, CipherSource, CipherStream, DataKey, Envelope, Header, PartParams, PlainSource, SseMode,
-    WrappedKeys, open, seal,
-};
-use tresor_front::{AuthSettings, Authenticator, ChunkDecoder, Head, Query};
-use tresor_identity::{Account, Credential, Directory, SecretAccessKey};
+use std::{hint::black_box, io, sync::Arc};
+use subjects::{Held, Machine, Once, account, key, policy_of, put_object_context, signed_put};
+use tresor_bench::client_parts::{Credentials, Signer};
+use tresor_digest::{Kernel, Md5Pool};
+use tresor_envelope::{Binding, Header, PartParams, SseMode, open, seal};
+use tresor_front::ChunkDecoder;
 use tresor_kms::{
     Call, Change, Domain, ErasureSecrets, Identities, Kept, KeyRing, KeyRingParts, KeySource, KeyStore, KeyStoreError,
     KeyUse, KmsError, NewKey, ObjectPlace, RootKey, SYMMETRIC, SoftwareKeys, Witness,
 };
-use tresor_model::{AccountId, BucketId, Caller, Clock, Entropy, KeyArn, Principal, Timestamp, WriteId};
+use tresor_model::{BucketId, Caller, KeyArn, Principal, Timestamp, WriteId};
 use zeroize::Zeroizing;
-
-/// Time stands still and randomness is SHA-256 of a counter: benches need neither to be good.
-#[derive(Debug, Default)]
-struct Machine(std::sync::atomic::AtomicU64);
-impl Clock for Machine {
-    fn now(&self) -> Timestamp {
-        Timestamp::parse_basic("20130524T000000Z").unwrap_or_default()
-    }
-}
-impl Entropy for Machine {
-    fn fill(&self, out: &mut [u8]) {
-        for piece in out.chunks_mut(32) {
-            let n = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            piece.copy_from_slice(&tresor_digest::sha256(&n.to_be_bytes())[..piece.len()]);
-        }
-    }
-}
-
-struct Once(Option<Bytes>);
-#[async_trait]
-impl PlainSource for Once {
-    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
-        Ok(self.0.take())
-    }
-    fn digests(&mut self) -> Digests {
-        Digests::default()
-    }
-}
-
-struct Held(Bytes);
-#[async_trait]
-impl CipherSource for Held {
-    async fn read(&mut self, _: usize, range: Range<u64>) -> io::Result<CipherStream> {
-        let piece = self.0.slice(range.start as usize..range.end as usize);
-        Ok(CipherStream::new(futures(piece)))
-    }
-}
-
-fn futures(piece: Bytes) -> impl futures_core::Stream<Item = io::Result<Bytes>> + Send + 'static {
-    futures_util::stream::iter([Ok(piece)])
-}
-
-fn key(mode: SseMode) -> tresor_envelope::ContentKey {
-    let outer = (mode == SseMode::Dsse).then(|| DataKey::from_bytes([9; 32]));
-    let keys = WrappedKeys { outer_wrapped: outer.is_some().then(Vec::new), ..WrappedKeys::default() };
-    Envelope::assemble(Header::new(mode, ""), DataKey::from_bytes([7; 32]), outer, keys, Vec::new())
-        .expect("the keys fit the mode")
-        .0
-}
 
 fn sealing(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -128,46 +79,43 @@ fn chunked(c: &mut Criterion) {
     group.finish();
 }
 
-fn account() -> AccountId {
-    "111122223333".parse().expect("twelve digits")
+fn signature(c: &mut Criterion) {
+    let (authenticator, head) = signed_put();
+    c.bench_function("sigv4/verify", |b| b.iter(|| black_box(authenticator.caller(&head).is_ok())));
 }
 
-/// The worked example of the S3 API reference: GET with a range.
-fn signature(c: &mut Criterion) {
-    let mut directory = Directory::default();
-    let known = Account { id: account(), name: "a".into(), canonical_id: "0".repeat(64), email: None };
-    directory.add_account(known).expect("the first account");
-    let secret = SecretAccessKey::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
-    let credential = Credential::new(Principal::Root { account: account() }, secret);
-    directory.add_credential("AKIAIOSFODNN7EXAMPLE", credential).expect("the first key");
-    let settings = AuthSettings { sigv2: true, virtual_host_domains: Vec::new() };
-    let authenticator = Authenticator::new(settings, Arc::new(directory), Arc::new(Machine::default()));
-    let headers = [
-        ("host", "examplebucket.s3.amazonaws.com"),
-        ("x-amz-date", "20130524T000000Z"),
-        ("x-amz-content-sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
-        ("range", "bytes=0-9"),
-        (
-            "authorization",
-            "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
-        ),
-    ];
-    let head = Head {
-        document_sha256: None,
-        method: http::Method::GET,
-        path: "/test.txt".into(),
-        query: Query::parse(""),
-        headers: headers.iter().map(|(k, v)| (k.parse().expect("a name"), v.parse().expect("a value"))).collect(),
-        host: "examplebucket.s3.amazonaws.com".into(),
-        peer: "127.0.0.1:1".parse().expect("an address"),
-        tls_version: None,
-        secure: false,
-        source_ip: "127.0.0.1".parse().expect("an address"),
-        request_id: String::new(),
-        host_id: String::new(),
+/// What the load generator pays for a signature, beside what the whole of aws-sigv4 would cost it.
+fn client_signature(c: &mut Criterion) {
+    use aws_sigv4::{
+        http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+        sign::v4,
     };
-    authenticator.caller(&head).expect("the reference's signature");
-    c.bench_function("sigv4/verify", |b| b.iter(|| black_box(authenticator.caller(&head).is_ok())));
+    let (key, secret) = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+    let now = std::time::SystemTime::now();
+    let headers = [("host", "127.0.0.1:9000"), ("x-amz-content-sha256", "UNSIGNED-PAYLOAD")];
+    let mut signer = Signer::new(Credentials::new(key, secret, "us-east-1"));
+    let mut group = c.benchmark_group("client-sign");
+    group.bench_function("ours", |b| {
+        b.iter(|| black_box(signer.sign(now, "PUT", "/bench/k/00000001", "", &headers, "UNSIGNED-PAYLOAD")));
+    });
+    let identity = aws_credential_types::Credentials::new(key, secret, None, None, "bench").into();
+    group.bench_function("aws-sigv4", |b| {
+        b.iter(|| {
+            let params = v4::SigningParams::builder()
+                .identity(&identity)
+                .region("us-east-1")
+                .name("s3")
+                .time(now)
+                .settings(SigningSettings::default())
+                .build()
+                .expect("every parameter is there");
+            let url = "http://127.0.0.1:9000/bench/k/00000001";
+            let body = SignableBody::UnsignedPayload;
+            let request = SignableRequest::new("PUT", url, headers.iter().copied(), body).expect("a URL");
+            black_box(sign(request, &params.into()).expect("it can be signed"))
+        });
+    });
+    group.finish();
 }
 
 #[derive(Debug)]
@@ -304,29 +252,9 @@ fn md5(c: &mut Criterion) {
     group.finish();
 }
 
-/// A bucket policy of `count` statements with conditions; only the last speaks of writes.
-fn policy_of(count: usize) -> tresor_policy::Policy {
-    let statement = |n: usize| {
-        format!(
-            r#"{{"Sid":"S{n}","Effect":"{}","Principal":"*","Action":"s3:{}","Resource":"arn:aws:s3:::vault/team-{n}*/*","Condition":{{"StringNotEquals":{{"s3:x-amz-server-side-encryption":["aws:kms","AES256"]}},"ArnLike":{{"aws:PrincipalArn":"arn:aws:iam::*:user/*-{n}"}},"IpAddress":{{"aws:SourceIp":"10.{}.0.0/16"}}}}}}"#,
-            if n.is_multiple_of(2) { "Deny" } else { "Allow" },
-            if n + 1 == count { "Put*" } else { "PutObject" },
-            n % 256,
-        )
-    };
-    let statements: Vec<String> = (0..count).map(statement).collect();
-    let text = format!(r#"{{"Version":"2012-10-17","Statement":[{}]}}"#, statements.join(","));
-    tresor_policy::Policy::of_resource(&text).expect("the text is written above")
-}
-
 fn policies(c: &mut Criterion) {
-    use tresor_policy::{Context, Kind, Question, Requester, Sources, decide_resource};
-    let mut context = Context::default();
-    context.set("s3:x-amz-server-side-encryption", "aws:kms:dsse").set("aws:SourceIp", "10.1.2.3");
-    context.set("aws:PrincipalArn", "arn:aws:iam::111122223333:user/alice").set("aws:SecureTransport", "true");
-    for n in 0..20 {
-        context.set(&format!("aws:PrincipalTag/tag{n}"), "value");
-    }
+    use tresor_policy::{Kind, Question, Requester, Sources, decide_resource};
+    let context = put_object_context();
     let who = Requester::of(Kind::User, "arn:aws:iam::111122223333:user/alice", "111122223333");
     // The longest key, which every resource pattern looks at.
     let resource = format!("arn:aws:s3:::vault/{}", "team-1/".repeat(146));
@@ -354,5 +282,5 @@ fn policies(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, sealing, chunked, signature, keys, md5, policies);
+criterion_group!(benches, sealing, chunked, signature, client_signature, keys, md5, policies);
 criterion_main!(benches);

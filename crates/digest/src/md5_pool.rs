@@ -1,7 +1,7 @@
 //! MD5 of many bodies in flight: whoever receives a body hands its pieces over and goes on, and a thread takes up to a register full of
 //! bodies forward at once. The longer queue is, the faster each byte: the lanes fill.
 
-use crate::md5_lanes::{BLOCK, Kernel, MAX_LANES, START};
+use crate::md5_lanes::{BLOCK, Kernel, MAX_LANES, START, digest_of, padded};
 use bytes::{Buf, Bytes};
 use md5::block_api::compress;
 use parking_lot::{Condvar, Mutex};
@@ -95,18 +95,9 @@ impl Chain {
         }
     }
 
-    /// Padding and length: RFC 1321, sections 3.1 and 3.2.
     fn finish(mut self) -> [u8; 16] {
-        self.tail.push(0x80);
-        let end = if self.tail.len() > BLOCK - 8 { 2 * BLOCK } else { BLOCK };
-        self.tail.resize(end - 8, 0);
-        self.tail.extend_from_slice(&self.length.wrapping_mul(8).to_le_bytes());
-        compress(&mut self.state, self.tail.as_chunks().0);
-        let mut out = [0; 16];
-        for (out, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(self.state) {
-            *out = word.to_le_bytes();
-        }
-        out
+        compress(&mut self.state, padded(&self.tail, self.length).as_chunks().0);
+        digest_of(&self.state)
     }
 }
 

@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{HumanBytes, ProgressBar};
 use std::{io::IsTerminal, path::PathBuf};
 use tracing_subscriber::EnvFilter;
+use tresor_bench::BenchArgs;
 
 #[derive(Parser)]
 #[command(name = "tresor", version, about = "An S3-compatible object store whose server-side encryption is real.")]
@@ -121,6 +122,9 @@ enum Sub {
         bucket: String,
         key: String,
     },
+    /// Makes load on S3 endpoints and measures them side by side. Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,
+    /// or from a file of endpoints.
+    Bench(Box<BenchArgs>),
 }
 
 #[derive(Subcommand)]
@@ -246,6 +250,7 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
         }
         Sub::Audit { place, action } => command(&place, Command::Audit { action }, &secrets),
         Sub::Verify { place, json } => look(&place, json, &secrets),
+        Sub::Bench(args) => Ok(tresor_bench::bench(*args)?),
         Sub::Inspect { place, bucket, key } => command(&place, Command::Inspect { bucket, key }, &secrets),
     }
 }
