@@ -1,6 +1,7 @@
 //! One event in CloudTrail's record shape. Source: the CloudTrail user guide, "CloudTrail record contents", and the KMS developer
 //! guide's examples (event version 1.11). Never a key, a plaintext or a ciphertext: what goes in is named, nothing is copied whole.
 
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 use tresor_model::{AccountId, Caller, EventId, MAX_CHANGE_RECORD, Principal, Session, Timestamp};
@@ -15,14 +16,6 @@ pub struct Origin {
     pub tls: Option<Tls>,
 }
 
-/// A known access key that a request named and did not prove to hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claimed {
-    pub access_key_id: String,
-    /// Whose key it is; this account is told.
-    pub account: AccountId,
-}
-
 /// CloudTrail's `tlsDetails`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
@@ -32,6 +25,14 @@ pub struct Tls {
     pub cipher_suite: String,
     /// The `Host` header.
     pub host: String,
+}
+
+/// A known access key that a request named and did not prove to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    pub access_key_id: String,
+    /// Whose key it is; this account is told.
+    pub account: AccountId,
 }
 
 /// What is recorded.
@@ -71,70 +72,44 @@ pub struct Event {
 }
 
 impl Event {
-    pub fn to_json(&self) -> Value {
-        let caller = self.caller.as_ref();
-        let claimed = self.claimed.as_ref().filter(|_| caller.is_none());
-        let account = caller.and_then(Caller::account).or(self.service_account.as_ref());
-        let account = account.or(claimed.map(|claimed| &claimed.account)).map(AccountId::as_str);
-        let service = self.service_account.is_some();
-        let shown = |map: &Map<String, Value>| if map.is_empty() { Value::Null } else { map.clone().into() };
-        let mut record = json!({
-            "eventVersion": "1.11",
-            "userIdentity": match &self.service_account {
-                Some(account) => json!({ "accountId": account.as_str(), "invokedBy": self.invoked_by }),
-                None => identity(caller, claimed, self.invoked_by),
-            },
-            "eventTime": self.at.iso8601(),
-            "eventSource": self.source,
-            "eventName": self.name,
-            "awsRegion": self.origin.region,
-            "sourceIPAddress": self.invoked_by.map(str::to_owned).or_else(|| self.origin.source_ip.clone()),
-            "userAgent": self.invoked_by.map(str::to_owned).or_else(|| self.origin.user_agent.clone()),
-            "requestParameters": shown(&self.parameters),
-            "responseElements": shown(&self.response),
-            "eventID": uuid(&self.event_id),
-            "readOnly": self.read_only,
-            "eventType": if service { "AwsServiceEvent" } else { "AwsApiCall" },
-            "managementEvent": !self.data,
-            "recipientAccountId": account,
-            "eventCategory": if self.data { "Data" } else { "Management" },
-        });
-        if !service {
-            record["requestID"] = self.request_id.as_str().into();
-        }
-        if !self.details.is_empty() {
-            record["serviceEventDetails"] = self.details.clone().into();
-        }
-        if let Some(tls) = &self.origin.tls {
-            record["tlsDetails"] = json!({
-                "tlsVersion": tls.version,
-                "cipherSuite": tls.cipher_suite,
-                "clientProvidedHostHeader": tls.host,
-            });
-        }
-        if !self.additional.is_empty() {
-            record["additionalEventData"] = self.additional.clone().into();
-        }
-        if !self.resources.is_empty() {
-            record["resources"] = self
-                .resources
-                .iter()
-                .map(|(kind, arn)| json!({ "accountId": arn.split(':').nth(4).filter(|id| !id.is_empty()), "type": kind, "ARN": arn }))
-                .collect();
-        }
-        if let Some((code, message)) = &self.error {
-            // CloudTrail has one word for what the services call by two.
-            let code = if code == "AccessDeniedException" { "AccessDenied" } else { code };
-            record["errorCode"] = code.into();
-            record["errorMessage"] = message.as_str().into();
-        }
-        record
+    /// The event's JSON text, on one line.
+    pub fn to_json(&self) -> Vec<u8> {
+        self.written().to_json()
     }
 
     /// The record that travels with a change: as CloudTrail does, what is too long is left out and said to be.
     pub fn to_record(&self) -> Vec<u8> {
-        let mut record = self.to_json();
-        let mut bytes = record.to_string().into_bytes();
+        self.written().to_record()
+    }
+
+    fn written(&self) -> Written<'_> {
+        Written { event: self, at: self.at, error: self.error.as_ref(), resources: &[], additional: &[] }
+    }
+}
+
+/// An event as it is written, with what only a change knows.
+pub(crate) struct Written<'a> {
+    pub event: &'a Event,
+    pub at: Timestamp,
+    pub error: Option<&'a (String, String)>,
+    pub resources: &'a [(&'static str, String)],
+    pub additional: &'a [(&'static str, Value)],
+}
+
+impl Written<'_> {
+    fn to_json(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(TYPICAL);
+        // Texts, numbers and maps with text keys are all that an event holds, so writing it into memory cannot fail.
+        serde_json::to_writer(&mut text, self).expect("an event is always JSON");
+        text
+    }
+
+    pub(crate) fn to_record(&self) -> Vec<u8> {
+        let mut bytes = self.to_json();
+        if bytes.len() <= MAX_CHANGE_RECORD {
+            return bytes;
+        }
+        let mut record: Value = serde_json::from_slice(&bytes).expect("an event is always JSON");
         for part in ["requestParameters", "additionalEventData", "resources", "userAgent"] {
             if bytes.len() <= MAX_CHANGE_RECORD {
                 break;
@@ -147,6 +122,118 @@ impl Event {
     }
 }
 
+/// Bytes that most events fit.
+const TYPICAL: usize = 2048;
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let event = self.event;
+        let caller = event.caller.as_ref();
+        let claimed = event.claimed.as_ref().filter(|_| caller.is_none());
+        let account = caller.and_then(Caller::account).or(event.service_account.as_ref());
+        let account = account.or(claimed.map(|claimed| &claimed.account)).map(AccountId::as_str);
+        let is_service = event.service_account.is_some();
+        let mut out = to.serialize_map(None)?;
+        out.serialize_entry("eventVersion", "1.11")?;
+        match &event.service_account {
+            Some(account) => out.serialize_entry(
+                "userIdentity",
+                &json!({ "accountId": account.as_str(), "invokedBy": event.invoked_by }),
+            )?,
+            None => out.serialize_entry("userIdentity", &Identity { caller, claimed, invoked_by: event.invoked_by })?,
+        }
+        out.serialize_entry("eventTime", &self.at.iso8601())?;
+        out.serialize_entry("eventSource", event.source)?;
+        out.serialize_entry("eventName", &event.name)?;
+        out.serialize_entry("awsRegion", &event.origin.region)?;
+        out.serialize_entry("sourceIPAddress", &event.invoked_by.or(event.origin.source_ip.as_deref()))?;
+        out.serialize_entry("userAgent", &event.invoked_by.or(event.origin.user_agent.as_deref()))?;
+        out.serialize_entry("requestParameters", &shown(&event.parameters))?;
+        out.serialize_entry("responseElements", &shown(&event.response))?;
+        out.serialize_entry("eventID", &uuid(&event.event_id))?;
+        out.serialize_entry("readOnly", &event.read_only)?;
+        out.serialize_entry("eventType", if is_service { "AwsServiceEvent" } else { "AwsApiCall" })?;
+        out.serialize_entry("managementEvent", &!event.data)?;
+        out.serialize_entry("recipientAccountId", &account)?;
+        out.serialize_entry("eventCategory", if event.data { "Data" } else { "Management" })?;
+        if !is_service {
+            out.serialize_entry("requestID", &event.request_id)?;
+        }
+        if !event.details.is_empty() {
+            out.serialize_entry("serviceEventDetails", &event.details)?;
+        }
+        if let Some(tls) = &event.origin.tls {
+            out.serialize_entry(
+                "tlsDetails",
+                &json!({
+                    "tlsVersion": tls.version,
+                    "cipherSuite": tls.cipher_suite,
+                    "clientProvidedHostHeader": tls.host,
+                }),
+            )?;
+        }
+        if !event.additional.is_empty() || !self.additional.is_empty() {
+            out.serialize_entry("additionalEventData", &Additional(self))?;
+        }
+        if !event.resources.is_empty() || !self.resources.is_empty() {
+            out.serialize_entry("resources", &Resources(self))?;
+        }
+        if let Some((code, message)) = self.error {
+            // CloudTrail has one word for what the services call by two.
+            let code = if code == "AccessDeniedException" { "AccessDenied" } else { code };
+            out.serialize_entry("errorCode", code)?;
+            out.serialize_entry("errorMessage", message)?;
+        }
+        out.end()
+    }
+}
+
+/// CloudTrail writes null where there is nothing to tell.
+fn shown(map: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    (!map.is_empty()).then_some(map)
+}
+
+struct Additional<'a, 'b>(&'a Written<'b>);
+
+impl Serialize for Additional<'_, '_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut out = to.serialize_map(None)?;
+        // What the change knows counts where both tell something.
+        let own = self.0.event.additional.iter();
+        for (name, value) in own.filter(|(name, _)| !self.0.additional.iter().any(|(other, _)| other == name)) {
+            out.serialize_entry(name, value)?;
+        }
+        for (name, value) in self.0.additional {
+            out.serialize_entry(name, value)?;
+        }
+        out.end()
+    }
+}
+
+struct Resources<'a, 'b>(&'a Written<'b>);
+
+impl Serialize for Resources<'_, '_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let resources = self.0.event.resources.iter().chain(self.0.resources);
+        to.collect_seq(resources.map(|(kind, arn)| Resource { kind, arn }))
+    }
+}
+
+struct Resource<'a> {
+    kind: &'static str,
+    arn: &'a str,
+}
+
+impl Serialize for Resource<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut out = to.serialize_map(None)?;
+        out.serialize_entry("accountId", &self.arn.split(':').nth(4).filter(|id| !id.is_empty()))?;
+        out.serialize_entry("type", self.kind)?;
+        out.serialize_entry("ARN", self.arn)?;
+        out.end()
+    }
+}
+
 /// A drawn id as CloudTrail writes it: a UUID.
 pub fn uuid(id: &EventId) -> String {
     let mut id = *id;
@@ -156,44 +243,53 @@ pub fn uuid(id: &EventId) -> String {
     [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
 }
 
-fn identity(caller: Option<&Caller>, claimed: Option<&Claimed>, invoked_by: Option<&str>) -> Value {
-    let mut identity = Map::new();
-    let Some(caller) = caller else {
-        identity.insert("type".into(), "Unknown".into());
-        if let Some(claimed) = claimed {
-            identity.insert("accountId".into(), claimed.account.as_str().into());
-            identity.insert("accessKeyId".into(), claimed.access_key_id.as_str().into());
+/// CloudTrail's `userIdentity`.
+struct Identity<'a> {
+    caller: Option<&'a Caller>,
+    claimed: Option<&'a Claimed>,
+    invoked_by: Option<&'a str>,
+}
+
+impl Serialize for Identity<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut out = to.serialize_map(None)?;
+        let Some(caller) = self.caller else {
+            out.serialize_entry("type", "Unknown")?;
+            if let Some(claimed) = self.claimed {
+                out.serialize_entry("accountId", claimed.account.as_str())?;
+                out.serialize_entry("accessKeyId", &claimed.access_key_id)?;
+            }
+            return out.end();
+        };
+        let kind = match &caller.principal {
+            Principal::Anonymous => "AWSAccount",
+            Principal::Root { .. } => "Root",
+            Principal::User { .. } => "IAMUser",
+            Principal::AssumedRole { .. } => "AssumedRole",
+            Principal::Federated { .. } => "FederatedUser",
+        };
+        out.serialize_entry("type", kind)?;
+        out.serialize_entry("principalId", &caller.user_id)?;
+        if let Some(arn) = caller.principal.arn() {
+            out.serialize_entry("arn", &arn)?;
         }
-        return identity.into();
-    };
-    let kind = match &caller.principal {
-        Principal::Anonymous => "AWSAccount",
-        Principal::Root { .. } => "Root",
-        Principal::User { .. } => "IAMUser",
-        Principal::AssumedRole { .. } => "AssumedRole",
-        Principal::Federated { .. } => "FederatedUser",
-    };
-    identity.insert("type".into(), kind.into());
-    identity.insert("principalId".into(), caller.user_id.as_str().into());
-    if let Some(arn) = caller.principal.arn() {
-        identity.insert("arn".into(), arn.into());
+        if let Some(account) = caller.account() {
+            out.serialize_entry("accountId", account.as_str())?;
+        }
+        if let Some(key) = &caller.access_key_id {
+            out.serialize_entry("accessKeyId", key)?;
+        }
+        if let Principal::User { name, .. } = &caller.principal {
+            out.serialize_entry("userName", name)?;
+        }
+        if let Some(session) = &caller.session {
+            out.serialize_entry("sessionContext", &session_context(caller, session))?;
+        }
+        if let Some(service) = self.invoked_by {
+            out.serialize_entry("invokedBy", service)?;
+        }
+        out.end()
     }
-    if let Some(account) = caller.account() {
-        identity.insert("accountId".into(), account.as_str().into());
-    }
-    if let Some(key) = &caller.access_key_id {
-        identity.insert("accessKeyId".into(), key.as_str().into());
-    }
-    if let Principal::User { name, .. } = &caller.principal {
-        identity.insert("userName".into(), name.as_str().into());
-    }
-    if let Some(session) = &caller.session {
-        identity.insert("sessionContext".into(), session_context(caller, session));
-    }
-    if let Some(service) = invoked_by {
-        identity.insert("invokedBy".into(), service.into());
-    }
-    identity.into()
 }
 
 /// Source: the CloudTrail user guide, "userIdentity element".

@@ -158,11 +158,11 @@ impl Trail {
 
     /// Appends an event; it is durable after the next `flush`. Errors: it is not in the trail, and the trail is as it was.
     pub fn append(&self, event: &Event) -> io::Result<()> {
-        self.append_json(event.to_json())
+        self.append_json(&event.to_json())
     }
 
-    /// Appends an event in its written form.
-    pub fn append_json(&self, event: Value) -> io::Result<()> {
+    /// Appends an event in its written form: JSON on one line.
+    pub fn append_json(&self, event: &[u8]) -> io::Result<()> {
         let mut open = self.open.lock();
         if open.durable + open.tail.len() as u64 >= self.limits.file_bytes {
             self.close(&mut open)?;
@@ -171,8 +171,11 @@ impl Trail {
             self.drop_oldest()?;
         }
         let sequence = open.head.sequence + 1;
-        let line = json!({ "sequence": sequence, "previous": hex::encode(open.head.hash), "event": event });
-        let mut line = line.to_string().into_bytes();
+        let previous = hex::encode(open.head.hash);
+        let mut line = format!("{{\"sequence\":{sequence},\"previous\":\"{previous}\",\"event\":").into_bytes();
+        line.reserve(event.len() + 2);
+        line.extend_from_slice(event);
+        line.push(b'}');
         let hash = hash(&line);
         line.push(b'\n');
         if open.tail.len() + line.len() > MAX_TAIL {

@@ -77,10 +77,12 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
-/// CRC-32C (Castagnoli) of a whole text.
-pub fn crc32c(bytes: &[u8]) -> u32 {
+/// CRC-32C (Castagnoli) of pieces that follow each other.
+pub fn crc32c(pieces: &[&[u8]]) -> u32 {
     let mut digest = crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi);
-    digest.update(bytes);
+    for piece in pieces {
+        digest.update(piece);
+    }
     digest.finalize() as u32
 }
 

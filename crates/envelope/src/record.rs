@@ -1,7 +1,7 @@
 //! The MAC of a metadata record, bound to where the record lies. docs/format.md section "Records".
 
 use crate::{EnvelopeError, envelope::push_prefixed, primitive::derive};
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time, hmac};
 use std::fmt;
 
 /// The server-held key that authenticates metadata records.
@@ -19,26 +19,28 @@ impl RecordKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, &derive(root, &[], &[b"tresor/v1/record-key"])[..]))
     }
 
-    fn message(partition: &[u8], row: &[u8], record: &[u8]) -> Vec<u8> {
-        let mut message = Vec::with_capacity(32 + partition.len() + row.len() + record.len());
-        message.extend_from_slice(b"tresor/v1/record");
-        push_prefixed(&mut message, partition);
-        push_prefixed(&mut message, row);
-        message.extend_from_slice(record);
-        message
+    fn tag(&self, partition: &[u8], row: &[u8], record: &[u8]) -> hmac::Tag {
+        let mut place = Vec::with_capacity(64 + partition.len() + row.len());
+        place.extend_from_slice(b"tresor/v1/record");
+        push_prefixed(&mut place, partition);
+        push_prefixed(&mut place, row);
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(&place);
+        context.update(record);
+        context.sign()
     }
 
     /// HMAC-SHA256 over the place and the record.
     pub fn mac(&self, partition: &[u8], row: &[u8], record: &[u8]) -> [u8; 32] {
-        let tag = hmac::sign(&self.0, &Self::message(partition, row, record));
         let mut out = [0; 32];
-        out.copy_from_slice(tag.as_ref());
+        out.copy_from_slice(self.tag(partition, row, record).as_ref());
         out
     }
 
     /// Compares in constant time. Errors: NotAuthentic.
     pub fn verify(&self, partition: &[u8], row: &[u8], record: &[u8], mac: &[u8]) -> Result<(), EnvelopeError> {
-        hmac::verify(&self.0, &Self::message(partition, row, record), mac).map_err(|_| EnvelopeError::NotAuthentic)
+        constant_time::verify_slices_are_equal(self.tag(partition, row, record).as_ref(), mac)
+            .map_err(|_| EnvelopeError::NotAuthentic)
     }
 }
 

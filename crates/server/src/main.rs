@@ -21,6 +21,10 @@ mod verify;
 
 use std::process::ExitCode;
 
+/// Many small pieces live for one request: docs/decisions/0006.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Before any thread exists: the secrets of the environment are taken out of it.
     let secrets = machine::take_secrets();

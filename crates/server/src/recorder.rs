@@ -123,10 +123,10 @@ impl Recorder {
     /// Appends an event; `row` is where its record waits until the trail is durable.
     fn append(&self, event: &Event, row: Option<(Vec<Partition>, EventId)>) {
         self.metrics.recorded(event);
-        self.append_json(event.to_json(), row);
+        self.append_json(&event.to_json(), row);
     }
 
-    fn append_json(&self, event: Value, row: Option<(Vec<Partition>, EventId)>) {
+    fn append_json(&self, event: &[u8], row: Option<(Vec<Partition>, EventId)>) {
         match (self.trail.append_json(event), row) {
             (Ok(()), row) => self.settle_later(row),
             (Err(error), row) => {
@@ -230,8 +230,7 @@ impl Recorder {
                 let Some(event) = store.waiting_event(*place, &id).await.map_err(|error| error.to_string())? else {
                     continue;
                 };
-                let event = serde_json::from_slice(&event).map_err(|error| error.to_string())?;
-                self.append_json(event, Some((places.clone(), id)));
+                self.append_json(&event, Some((places.clone(), id)));
                 break;
             }
         }
@@ -278,8 +277,7 @@ impl Recorder {
                 });
                 for row in &waiting {
                     if missing.remove(&uuid(&row.id)).is_some() {
-                        let event = serde_json::from_slice(&row.event).map_err(|error| error.to_string())?;
-                        self.trail.append_json(event).map_err(|error| error.to_string())?;
+                        self.trail.append_json(&row.event).map_err(|error| error.to_string())?;
                         appended += 1;
                     }
                 }
@@ -330,8 +328,8 @@ impl AuditSink for Recorder {
         };
         !data || (kind && (buckets.is_empty() || buckets.iter().any(|known| Some(known.as_str()) == bucket)))
     }
-    fn record(&self, event: Event, change: Option<ChangeRecord>) {
-        self.metrics.request(&event);
+    fn record(&self, event: &Event, change: Option<ChangeRecord>) {
+        self.metrics.request(event);
         let row = change.map(|change| (places(&change), change.id())).filter(|(places, _)| !places.is_empty());
         let told = event.caller.as_ref().is_some_and(|caller| caller.principal != Principal::Anonymous);
         let bucket = event.parameters.get("bucketName").and_then(Value::as_str);
@@ -341,9 +339,9 @@ impl AuditSink for Recorder {
             if refused.len() >= MAX_REFUSED && !refused.contains_key(&kind) {
                 kind = RefusedKind::default();
             }
-            refused.entry(kind).or_insert((event, 0)).1 += 1;
+            refused.entry(kind).or_insert_with(|| (event.clone(), 0)).1 += 1;
         } else if row.is_some() || self.selects(event.data, event.read_only, bucket) {
-            self.append(&event, row);
+            self.append(event, row);
         }
     }
 }
@@ -439,10 +437,7 @@ impl Witness for Recorder {
     }
 
     fn happened(&self, record: ChangeRecord) {
-        match serde_json::from_slice(record.event()) {
-            Ok(event) => self.append_json(event, Some((places(&record), record.id()))),
-            Err(error) => self.failed(&error.to_string()),
-        }
+        self.append_json(record.event(), Some((places(&record), record.id())));
     }
 }
 

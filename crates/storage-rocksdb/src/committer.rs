@@ -65,14 +65,17 @@ pub(crate) struct Committer {
     checkpoint: Option<Receiver<Result<u64, rocksdb::Error>>>,
     /// Set by a write that failed: what lies in the log is unknown then, so nothing is acknowledged any more.
     broken: Option<String>,
+    hot: Hot,
 }
 
 /// What the group has written so far, seen by the guards of its later batches.
 type Overlay = HashMap<Vec<u8>, Option<Bytes>>;
+/// Rows of `Hot`.
+const MAX_HOT: usize = 1024;
 
 impl Committer {
     pub(crate) fn new(db: Arc<DB>, log: Log) -> Self {
-        Self { db, log, checkpoint: None, broken: None }
+        Self { db, log, checkpoint: None, broken: None, hot: Hot::default() }
     }
 
     pub(crate) fn run(mut self, mut waiting: mpsc::Receiver<Commit>) {
@@ -100,8 +103,11 @@ impl Committer {
         let mut overlay = Overlay::new();
         let mut rows = Vec::new();
         let mut accepted = Vec::with_capacity(group.len());
+        let mut later = group.len();
         for commit in group {
-            match self.apply(&commit, &mut overlay, &mut rows) {
+            later -= 1;
+            // What the last batch writes, no other one asks about.
+            match self.apply(&commit, &mut overlay, later > 0, &mut rows) {
                 Ok(()) => accepted.push(commit.answer),
                 Err(error) => drop(commit.answer.send(Err(error))),
             }
@@ -139,6 +145,7 @@ impl Committer {
             }
         };
         index(&self.db, sequence, rows).map_err(|error| error.to_string())?;
+        self.hot.written(rows);
         if self.checkpoint.is_none()
             && let Some(sequence) = self.log.checkpoint_due()
         {
@@ -167,16 +174,27 @@ impl Committer {
         Ok(())
     }
 
-    /// Checks a batch's guards against what is stored and what the group wrote before it, then adds its writes.
-    fn apply(&self, commit: &Commit, overlay: &mut Overlay, group: &mut Vec<Row>) -> Result<(), MetaError> {
+    /// Checks a batch's guards against what is stored and what the group wrote before it, then adds its writes to `group` and, where
+    /// later batches may ask about them, to `overlay`.
+    fn apply(
+        &mut self,
+        commit: &Commit,
+        overlay: &mut Overlay,
+        show: bool,
+        group: &mut Vec<Row>,
+    ) -> Result<(), MetaError> {
         for (key, expected) in &commit.batch.guards {
-            let stored = self.read(overlay, &full(commit.partition, key))?;
-            let holds = match expected {
-                Expected::Absent => stored.is_none(),
-                Expected::Value(value) => stored.as_ref() == Some(value),
-            };
-            if !holds {
-                return Err(MetaError::Conflict);
+            let row = full(commit.partition, key);
+            let stored = self.read(overlay, &row)?;
+            match expected {
+                Expected::Absent if stored.is_none() => {}
+                Expected::Value(value) if stored.as_ref() == Some(value) => {
+                    // A row that is asked for and not written is asked for again: the state of a bucket.
+                    if !commit.batch.writes.iter().any(|(written, _)| written == key) {
+                        self.hot.keep(row, stored);
+                    }
+                }
+                Expected::Absent | Expected::Value(_) => return Err(MetaError::Conflict),
             }
         }
         // Counters are read before anything of this batch is added, so that a failing read leaves no half of it behind.
@@ -192,22 +210,44 @@ impl Committer {
                         Some(value) => value,
                         None => self.read(overlay, &key)?,
                     };
+                    self.hot.keep(key.clone(), stored.clone());
                     added(stored.as_deref(), *by).map(|row| Bytes::copy_from_slice(&row))
                 }
             };
             rows.push((key, value));
         }
-        for (key, value) in &rows {
-            overlay.insert(key.clone(), value.clone());
+        if show {
+            overlay.extend(rows.iter().cloned());
         }
         group.append(&mut rows);
         Ok(())
     }
 
     fn read(&self, overlay: &Overlay, key: &[u8]) -> Result<Option<Bytes>, MetaError> {
-        match overlay.get(key) {
-            Some(value) => Ok(value.clone()),
-            None => Ok(self.db.get(key).map_err(engine)?.map(Bytes::from)),
+        if let Some(value) = overlay.get(key).or_else(|| self.hot.0.get(key)) {
+            return Ok(value.clone());
+        }
+        Ok(self.db.get(key).map_err(engine)?.map(Bytes::from))
+    }
+}
+
+/// Rows that nearly every batch asks about, as the index holds them: only this thread writes there.
+#[derive(Default)]
+struct Hot(HashMap<Vec<u8>, Option<Bytes>>);
+
+impl Hot {
+    fn keep(&mut self, key: Vec<u8>, value: Option<Bytes>) {
+        if self.0.len() >= MAX_HOT && !self.0.contains_key(&key) {
+            self.0.clear();
+        }
+        self.0.insert(key, value);
+    }
+    /// Takes over what was written.
+    fn written(&mut self, rows: &[Row]) {
+        for (key, value) in rows {
+            if let Some(known) = self.0.get_mut(key) {
+                known.clone_from(value);
+            }
         }
     }
 }

@@ -14,7 +14,9 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions};
+use rocksdb::{
+    BlockBasedOptions, Cache, ChecksumType, DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions,
+};
 use std::{fmt, fs, path::Path, sync::Arc, thread};
 use tokio::sync::{mpsc, oneshot};
 use tresor_storage::{Batch, MetaError, MetaStore, Page, Partition, Scan};
@@ -27,6 +29,8 @@ const BLOCK_CACHE: usize = 64 << 20;
 const WRITE_BUFFER: usize = 32 << 20;
 /// Values from this size on lie in blob files, so that compaction does not copy small bodies.
 const MIN_BLOB: u64 = 1024;
+/// Share of a memtable that its filter may take.
+const MEMTABLE_BLOOM: f64 = 0.03;
 /// Open files.
 const MAX_OPEN_FILES: i32 = 512;
 
@@ -56,7 +60,10 @@ impl fmt::Debug for RocksMeta {
 
 fn options() -> Options {
     let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
+    let cache = Cache::new_lru_cache(BLOCK_CACHE);
+    blocks.set_block_cache(&cache);
+    // RocksDB's own CRC-32C is slow without the instructions that a portable build leaves out.
+    blocks.set_checksum_type(ChecksumType::XXH3);
     blocks.set_bloom_filter(10.0, false);
     blocks.set_cache_index_and_filter_blocks(true);
     let mut options = Options::default();
@@ -66,6 +73,11 @@ fn options() -> Options {
     options.set_write_buffer_size(WRITE_BUFFER);
     options.set_enable_blob_files(true);
     options.set_min_blob_size(MIN_BLOB);
+    options.set_blob_cache(&cache);
+    // One thread writes; most rows it asks about are not there.
+    options.set_allow_concurrent_memtable_write(false);
+    options.set_memtable_whole_key_filtering(true);
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM);
     options.set_enable_blob_gc(true);
     options.set_max_open_files(MAX_OPEN_FILES);
     options.set_keep_log_file_num(5);

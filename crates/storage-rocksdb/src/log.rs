@@ -15,6 +15,8 @@ const SEGMENT: u64 = 16 << 20;
 const MAX_SEGMENTS: usize = 16;
 /// Bytes after which a checkpoint is due: what a start replays stays within seconds.
 const CHECKPOINT: u64 = 48 << 20;
+/// Bytes of a group's buffer that are kept for the next group.
+const KEPT: usize = 1 << 20;
 const MAGIC: &[u8; 8] = b"TRESLOG1";
 /// Magic (8), generation (8), CRC-32C of both (4).
 const HEADER: usize = 20;
@@ -50,6 +52,8 @@ pub(crate) struct Log {
     next_sequence: u64,
     since_checkpoint: u64,
     made: u32,
+    /// Holds a group while it is written.
+    buffer: Vec<u8>,
 }
 
 fn damaged(what: &str, path: &Path) -> io::Error {
@@ -77,6 +81,7 @@ impl Log {
             next_sequence: expected,
             since_checkpoint: 0,
             made,
+            buffer: Vec::new(),
         };
         Ok((log, entries))
     }
@@ -85,13 +90,14 @@ impl Log {
     /// written; after any other error the log must not be used again.
     pub(crate) fn append(&mut self, rows: &[Row]) -> io::Result<u64> {
         let sequence = self.next_sequence;
-        let payload = encode(rows);
-        let mut bytes = Vec::with_capacity(HEADER + RECORD_HEADER + payload.len());
-        if self.active.is_none() || self.at + (RECORD_HEADER + payload.len()) as u64 > SEGMENT {
+        let payload = encoded_len(rows);
+        let mut bytes = std::mem::take(&mut self.buffer);
+        bytes.clear();
+        if self.active.is_none() || self.at + (RECORD_HEADER + payload) as u64 > SEGMENT {
             self.next_segment()?;
             bytes.extend_from_slice(&header(self.generation));
         }
-        push_record(&mut bytes, self.generation, sequence, &payload);
+        push_record(&mut bytes, self.generation, sequence, rows);
         let segment = self.active.as_mut().ok_or(io::ErrorKind::Other)?;
         segment.file.write_all_at(&bytes, self.at)?;
         segment.file.sync_data()?;
@@ -99,6 +105,9 @@ impl Log {
         self.at += bytes.len() as u64;
         self.since_checkpoint += bytes.len() as u64;
         self.next_sequence += 1;
+        if bytes.capacity() <= KEPT {
+            self.buffer = bytes;
+        }
         Ok(sequence)
     }
 
@@ -192,7 +201,7 @@ fn header(generation: u64) -> [u8; HEADER] {
     let mut out = [0; HEADER];
     out[..8].copy_from_slice(MAGIC);
     out[8..16].copy_from_slice(&generation.to_be_bytes());
-    let crc = crc32c(&out[..16]);
+    let crc = crc32c(&[&out[..16]]);
     out[16..].copy_from_slice(&crc.to_be_bytes());
     out
 }
@@ -203,20 +212,22 @@ fn read_header(content: &[u8]) -> Option<u64> {
     (content.get(..HEADER)? == header(generation)).then_some(generation)
 }
 
-fn push_record(out: &mut Vec<u8>, generation: u64, sequence: u64, payload: &[u8]) {
+fn push_record(out: &mut Vec<u8>, generation: u64, sequence: u64, rows: &[Row]) {
     let start = out.len();
-    out.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    let payload = encoded_len(rows);
+    out.reserve(RECORD_HEADER + payload);
+    out.extend_from_slice(&(payload as u32).to_be_bytes());
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&generation.to_be_bytes());
     out.extend_from_slice(&sequence.to_be_bytes());
-    out.extend_from_slice(payload);
+    encode(rows, out);
     let crc = record_crc(&out[start..]);
     out[start + 4..start + 8].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// Over the record with its CRC field left out.
 fn record_crc(record: &[u8]) -> u32 {
-    crc32c(&[&record[..4], &record[8..]].concat())
+    crc32c(&[&record[..4], &record[8..]])
 }
 
 /// The entries of a segment up to the first that is torn or of an earlier use of the segment.
@@ -243,8 +254,7 @@ fn read_record(rest: &[u8], generation: u64) -> Option<(Entry, usize)> {
 }
 
 /// Rows one after the other: kind (1: put, 0: delete), length of key (4), key, length of value (4), value.
-fn encode(rows: &[Row]) -> Vec<u8> {
-    let mut out = Vec::new();
+fn encode(rows: &[Row], out: &mut Vec<u8>) {
     for (key, value) in rows {
         out.push(u8::from(value.is_some()));
         for text in [&key[..], value.as_deref().unwrap_or_default()] {
@@ -252,7 +262,11 @@ fn encode(rows: &[Row]) -> Vec<u8> {
             out.extend_from_slice(text);
         }
     }
-    out
+}
+
+/// What `encode` adds, in bytes.
+fn encoded_len(rows: &[Row]) -> usize {
+    rows.iter().map(|(key, value)| 9 + key.len() + value.as_ref().map_or(0, |value| value.len())).sum()
 }
 
 fn decode(mut payload: &[u8]) -> Option<Vec<Row>> {

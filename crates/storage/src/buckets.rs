@@ -232,9 +232,14 @@ impl Shared {
         self.open_bucket(bucket_name(row)?, row, value)
     }
     fn open_bucket(&self, name: BucketName, row: &[u8], value: &Bytes) -> Result<Bucket, StoreError> {
+        if let Some(known) = self.recent.bucket(&name, value) {
+            return Ok(known);
+        }
         let record: BucketRecord = open_record(&self.keys.records, Partition::CATALOG, row, value)?;
         let BucketRecord { id, owner, created, region } = record;
-        Ok(Bucket { id, name, owner, created, region })
+        let bucket = Bucket { id, name, owner, created, region };
+        self.recent.keep_bucket(value, &bucket);
+        Ok(bucket)
     }
 
     /// Removes every row of a partition that nothing names any more.

@@ -157,9 +157,8 @@ impl Store {
         }
         let mut gone = Vec::new();
         for (place, ids) in &by_place {
-            let is_bucket = *place != Partition::KMS && *place != Partition::CATALOG;
             // A bucket on its way out has moved its events to the catalogue, or begun to.
-            if is_bucket && shared.get(*place, &rows::bucket_state()).await? != Some(shared.open_state(*place)) {
+            if !place.is_own() && shared.get(*place, &rows::bucket_state()).await? != Some(shared.open_state(*place)) {
                 gone.extend_from_slice(ids);
             }
         }

@@ -7,6 +7,7 @@ use crate::{
     garbage::Collector,
     meta::{Batch, MetaError, MetaStore, Partition},
     outbox::kept,
+    recent::Recent,
     record::{Bucket, BucketState, Version, VersionRecord},
     rows::{self, open_record, seal_record},
 };
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     pub in_flight: Mutex<HashSet<BlobId>>,
     pub collector: Collector,
     pub counts: Counts,
+    pub recent: Recent,
     /// Held while rows of events are removed, or moved out of a bucket that goes.
     pub outbox: tokio::sync::Mutex<()>,
     /// This run of the server; an upload that another run was completing is free again.
@@ -98,6 +100,7 @@ impl Store {
             in_flight,
             collector: Collector::default(),
             counts: Counts::default(),
+            recent: Recent::default(),
             outbox: tokio::sync::Mutex::default(),
             run,
         };
@@ -126,7 +129,7 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let partition = partition(bucket.id);
         let batch = self.with_record(partition, batch, record);
-        let open = self.bucket_state(bucket.id, BucketState::Open);
+        let open = self.open_state(partition);
         let batch = batch.guard(rows::bucket_state(), crate::Expected::Value(open.clone()));
         for attempt in 0..COMMIT_ATTEMPTS {
             match self.meta.commit(partition, batch.clone()).await {
@@ -158,11 +161,12 @@ impl Shared {
 
     /// What an open bucket's state row holds.
     pub(crate) fn open_state(&self, partition: Partition) -> Bytes {
-        self.bucket_state(BucketId::from_bytes(partition.0), BucketState::Open)
+        let bucket = BucketId::from_bytes(partition.0);
+        self.recent.open_state(bucket, || self.bucket_state(bucket, BucketState::Open))
     }
 
-    pub(crate) fn index_key(&self, bucket: BucketId) -> IndexKey {
-        IndexKey::derive(self.keys.index.0.expose(), bucket.as_bytes())
+    pub(crate) fn index_key(&self, bucket: BucketId) -> Arc<IndexKey> {
+        self.recent.index_key(bucket, || IndexKey::derive(self.keys.index.0.expose(), bucket.as_bytes()))
     }
 
     /// Decodes the row of a current version.

@@ -8,6 +8,7 @@ use crate::{chunked::ChunkSigner, head::Head};
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
@@ -53,10 +54,17 @@ impl Scope {
 /// What a request claims.
 struct Claim {
     scope: Scope,
-    signed_headers: Vec<String>,
+    /// Names in lower case, joined by semicolons, as the client ordered them.
+    signed_headers: String,
     signature: String,
     /// `20261123T205711Z`
     date_time: String,
+}
+
+impl Claim {
+    fn signs(&self, header: &str) -> bool {
+        self.signed_headers.split(';').any(|signed| signed == header)
+    }
 }
 
 impl Authenticator {
@@ -89,12 +97,8 @@ impl Authenticator {
             (None, None) => None,
         };
         let at = at.ok_or(AuthError::MissingDate)?;
-        let claim = Claim {
-            scope,
-            signed_headers: signed.split(';').map(str::to_owned).collect(),
-            signature: signature.to_owned(),
-            date_time: at.basic(),
-        };
+        let claim =
+            Claim { scope, signed_headers: signed.to_owned(), signature: signature.to_owned(), date_time: at.basic() };
         if claim.date_time[..8] != claim.scope.date {
             return Err(malformed("Invalid credential date. Date is not the same as X-Amz-Date."));
         }
@@ -147,7 +151,7 @@ impl Authenticator {
         }
         let claim = Claim {
             scope,
-            signed_headers: parameter("X-Amz-SignedHeaders")?.split(';').map(str::to_owned).collect(),
+            signed_headers: parameter("X-Amz-SignedHeaders")?.to_owned(),
             signature: parameter("X-Amz-Signature")?.to_owned(),
             date_time,
         };
@@ -159,9 +163,7 @@ impl Authenticator {
             .headers
             .keys()
             .map(http::HeaderName::as_str)
-            .filter(|name| {
-                (name.starts_with("x-amz-") || *name == "host") && !claim.signed_headers.iter().any(|s| s == name)
-            })
+            .filter(|name| (name.starts_with("x-amz-") || *name == "host") && !claim.signs(name))
             // A presigned URL's payload hash is part of what is signed, wherever it stands.
             .filter(|name| !(via == Via::Query && *name == "x-amz-content-sha256"))
             .map(str::to_owned)
@@ -176,8 +178,10 @@ impl Authenticator {
         let mut string_to_sign = String::new();
         let mut matched = false;
         // S3 signs the path encoded once; a client that encodes more than it must signs what it sent.
-        for path in [encoded_path(&head.path), head.path.clone()] {
-            let hash = tresor_digest::sha256(canonical_request(head, &claim, via, &path).as_bytes());
+        let encoded = encoded_path(&head.path);
+        let other = (encoded != head.path).then_some(head.path.as_str());
+        for path in std::iter::once(&*encoded).chain(other) {
+            let hash = tresor_digest::sha256(canonical_request(head, &claim, via, path).as_bytes());
             string_to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{}", claim.date_time, hex::encode(hash));
             let expected = calculate_signature(&key[..], string_to_sign.as_bytes());
             matched = bool::from(expected.as_bytes().ct_eq(claim.signature.as_bytes()));
@@ -224,40 +228,69 @@ impl Authenticator {
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const ENCODED_PATH: &AsciiSet = &ENCODED.remove(b'/');
 
-fn encoded_path(path: &str) -> String {
+fn encoded_path(path: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte);
+    if path.bytes().all(plain) {
+        return Cow::Borrowed(path);
+    }
     let decoded: Vec<u8> = percent_decode_str(path).collect();
-    percent_encoding::percent_encode(&decoded, ENCODED_PATH).to_string()
+    Cow::Owned(percent_encoding::percent_encode(&decoded, ENCODED_PATH).to_string())
 }
 
+/// Bytes that most canonical requests fit.
+const TYPICAL: usize = 1024;
+
 fn canonical_request(head: &Head, claim: &Claim, via: Via, path: &str) -> String {
-    let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
+    let mut text = String::with_capacity(TYPICAL);
+    for line in [head.method.as_str(), path] {
+        text.push_str(line);
+        text.push('\n');
+    }
     let mut query: Vec<(String, String)> = head
         .query
         .signed()
         .filter(|(name, _)| !(via == Via::Query && *name == "X-Amz-Signature"))
-        .map(|(name, value)| (encode(name), encode(value)))
+        .map(|(name, value)| {
+            (utf8_percent_encode(name, ENCODED).to_string(), utf8_percent_encode(value, ENCODED).to_string())
+        })
         .collect();
     query.sort_unstable();
-    let query: Vec<String> = query.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let mut headers = String::new();
-    for name in &claim.signed_headers {
-        let values: Vec<String> = head
-            .headers
-            .get_all(name.as_str())
-            .iter()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
-        headers.push_str(&format!("{name}:{}\n", values.join(",")));
+    for (n, (name, value)) in query.iter().enumerate() {
+        let between = if n == 0 { "" } else { "&" };
+        text.extend([between, name, "=", value]);
     }
-    let document = head.document_sha256.map(hex::encode);
-    let hash = match via {
-        _ if document.is_some() => document.as_deref().unwrap_or_default(),
-        Via::Query => head.text("x-amz-content-sha256").unwrap_or("UNSIGNED-PAYLOAD"),
-        Via::Header | Via::Nothing | Via::Form => head
-            .text("x-amz-content-sha256")
-            .unwrap_or("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
-    };
-    [head.method.as_str(), path, &query.join("&"), &headers, &claim.signed_headers.join(";"), hash].join("\n")
+    text.push('\n');
+    for name in claim.signed_headers.split(';') {
+        text.push_str(name);
+        for (n, value) in head.headers.get_all(name).iter().enumerate() {
+            text.push(if n == 0 { ':' } else { ',' });
+            push_trimmed(&mut text, &String::from_utf8_lossy(value.as_bytes()));
+        }
+        if !head.headers.contains_key(name) {
+            text.push(':');
+        }
+        text.push('\n');
+    }
+    text.extend(["\n", &claim.signed_headers, "\n"]);
+    match (&head.document_sha256, via) {
+        (Some(document), _) => text.push_str(&hex::encode(document)),
+        (None, Via::Query) => text.push_str(head.text("x-amz-content-sha256").unwrap_or("UNSIGNED-PAYLOAD")),
+        (None, Via::Header | Via::Nothing | Via::Form) => text.push_str(
+            head.text("x-amz-content-sha256")
+                .unwrap_or("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        ),
+    }
+    text
+}
+
+/// Without spaces at the ends, and one where several follow each other.
+fn push_trimmed(text: &mut String, value: &str) {
+    for (n, word) in value.split_whitespace().enumerate() {
+        if n > 0 {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
 }
 
 #[cfg(test)]
