@@ -3,6 +3,7 @@
 use crate::error::S3Error;
 use quick_xml::{
     Reader, Writer, XmlVersion,
+    escape::escape,
     events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event},
 };
 use tresor_front::{Response, ResponseBody};
@@ -42,9 +43,10 @@ impl XmlWriter {
     }
     /// `<name>value</name>`, escaped.
     pub(crate) fn text(&mut self, name: &str, value: &str) {
-        self.event(Event::Start(BytesStart::new(name)));
-        self.event(Event::Text(BytesText::new(value)));
-        self.event(Event::End(BytesEnd::new(name)));
+        let out = self.writer.get_mut();
+        for piece in ["<", name, ">", &escape(value), "</", name, ">"] {
+            out.extend_from_slice(piece.as_bytes());
+        }
     }
     /// Text right inside the element that is open.
     pub(crate) fn content(&mut self, value: &str) {

@@ -335,7 +335,7 @@ impl AuditSink for Recorder {
         let bucket = event.parameters.get("bucketName").and_then(Value::as_str);
         if row.is_none() && !told && event.error.is_some() {
             let mut refused = self.refused.lock();
-            let mut kind = RefusedKind::of(&event);
+            let mut kind = RefusedKind::of(event);
             if refused.len() >= MAX_REFUSED && !refused.contains_key(&kind) {
                 kind = RefusedKind::default();
             }

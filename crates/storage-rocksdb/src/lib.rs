@@ -127,17 +127,17 @@ pub(crate) fn read_page(db: &DB, partition: Partition, scan: &Scan) -> Result<Pa
         options.set_iterate_upper_bound(end);
     }
     let mut page = Page::default();
-    for row in db.iterator_opt(IteratorMode::From(&from, Direction::Forward), options) {
-        let (key, value) = row.map_err(engine)?;
-        if !key.starts_with(&prefix) {
-            break;
-        }
+    let mut rows = db.raw_iterator_opt(options);
+    rows.seek(&from);
+    while let Some((key, value)) = rows.item().filter(|(key, _)| key.starts_with(&prefix)) {
         if page.entries.len() == scan.limit {
             page.more = true;
-            break;
+            return Ok(page);
         }
-        page.entries.push((key[partition.0.len()..].to_vec(), Bytes::from(value)));
+        page.entries.push((key[partition.0.len()..].to_vec(), Bytes::copy_from_slice(value)));
+        rows.next();
     }
+    rows.status().map_err(engine)?;
     Ok(page)
 }
 

@@ -27,7 +27,7 @@ pub use memory::{MemoryBlobs, MemoryMeta};
 pub use meta::{Batch, Expected, MetaError, MetaStore, Page, Partition, Scan, Write, added, successor};
 pub use objects::{Deleted, EtagMatch, NewObject, Precondition};
 pub use outbox::{WaitingEvent, outbox_row};
-pub use record::{Bucket, ETagRule, ObjectMeta, PartRow, StoredChecksums, Upload, Version};
+pub use record::{Bucket, ETagRule, Listed, ObjectMeta, PartRow, StoredChecksums, Upload, Version};
 pub use rows::{open_record, seal_record, verify_record};
 pub use store::{Store, StoreKeys, zeroize_index::IndexRoot};
 pub use uploads::{Completing, NewUpload};

@@ -3,11 +3,11 @@
 use crate::{
     error::StoreError,
     meta::{Scan, successor},
-    record::{Bucket, Upload, Version},
-    rows,
+    record::{Bucket, Listed, ListedRecord, Upload},
+    rows::{self, open_record},
     store::{Store, partition},
 };
-use tresor_model::{ObjectKey, UploadId};
+use tresor_model::{ETag, ObjectKey, UploadId, VersionId};
 
 /// What to list.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ pub struct ListingQuery {
 /// Objects, or keys rolled up at the delimiter, each ascending.
 #[derive(Debug, Default)]
 pub struct Listing {
-    pub versions: Vec<Version>,
+    pub versions: Vec<Listed>,
     pub prefixes: Vec<String>,
     /// The last key or prefix given, when more follow.
     pub next: Option<String>,
@@ -39,8 +39,10 @@ pub struct UploadListing {
     pub next: Option<(String, Option<UploadId>)>,
 }
 
-/// Rows read at a time.
-const PAGE: usize = 256;
+/// The most rows read at a time.
+const PAGE: usize = 1001;
+/// Rows read at a time where the next one may be rolled up with all that follow it; four times as many after each such page.
+const FEW: usize = 32;
 
 /// One step of a listing.
 enum Item {
@@ -68,14 +70,25 @@ impl Store {
         let (items, more) = self.walk(bucket, prefix, from, query, name, group).await?;
         let index = self.shared.index_key(bucket.id);
         let next = items.last().filter(|_| more).map(|item| item.name().to_owned());
-        let mut listing = Listing { next, ..Listing::default() };
+        let mut listing = Listing { next, versions: Vec::with_capacity(items.len()), prefixes: Vec::new() };
         for item in items {
             match item {
                 Item::Prefix(prefix) => listing.prefixes.push(prefix),
-                Item::Row(name, _, value) => {
+                Item::Row(name, row, value) => {
                     let key: ObjectKey =
                         name.parse().map_err(|_| StoreError::Corrupt("an object's row has no valid key"))?;
-                    listing.versions.push(self.shared.version(bucket, &index, key, &value)?);
+                    let record: ListedRecord =
+                        open_record(&self.shared.keys.records, partition(bucket.id), &row, &value)?;
+                    let digest = index.open(record.write.as_bytes(), &record.sealed_etag);
+                    listing.versions.push(Listed {
+                        key,
+                        version_id: if record.null { VersionId::Null } else { VersionId::Id(record.write) },
+                        owner: record.owner,
+                        modified: record.modified,
+                        size: record.size,
+                        etag: ETag { digest, parts: record.parts },
+                        storage_class: record.meta.storage_class,
+                    });
                 }
             }
         }
@@ -125,8 +138,10 @@ impl Store {
         if query.limit == 0 {
             return Ok((items, false));
         }
+        let few = if query.delimiter.is_some() { FEW } else { PAGE };
+        let mut rows = few;
         'pages: loop {
-            let limit = PAGE.min(query.limit + 1);
+            let limit = rows.min(query.limit + 1);
             let page =
                 self.shared.meta.scan(partition(bucket.id), Scan { prefix: prefix.clone(), from, limit }).await?;
             from = match page.entries.last() {
@@ -143,6 +158,7 @@ impl Store {
                         let next = successor(&group(&rolled));
                         items.push(Item::Prefix(rolled));
                         // Everything else below the prefix is skipped with one seek.
+                        rows = few;
                         match next {
                             Some(next) => from = next,
                             None => return Ok((items, false)),
@@ -155,6 +171,7 @@ impl Store {
             if !page.more {
                 return Ok((items, false));
             }
+            rows = PAGE.min(rows * 4);
         }
     }
 }

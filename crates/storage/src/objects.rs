@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::{io, ops::Range, sync::Arc};
 use tresor_envelope::{
-    CipherSource, CipherStream, ContentKey, Envelope, Header, PlainBody, SealedBody, SealedPart, open,
+    CipherSource, CipherStream, ContentKey, Envelope, Header, PlainBody, SealedBody, SealedPart, SseMode, open,
 };
 use tresor_model::{AccountId, Acl, ChangeRecord, ChecksumType, ETag, ObjectKey, TagSet, VersionId, WriteId};
 
@@ -59,7 +59,7 @@ pub struct NewObject {
     pub meta: ObjectMeta,
     pub tags: TagSet,
     pub envelope: Envelope,
-    /// The KMS key and material that the object hangs on; empty for SSE-C.
+    /// The KMS key and material that wrapped its data key; empty for SSE-C.
     pub key_id: String,
     pub material_id: String,
     pub etag: ETagRule,
@@ -67,6 +67,15 @@ pub struct NewObject {
     pub precondition: Precondition,
     /// `None`: the owner has full control and nobody else any.
     pub acl: Option<Acl>,
+}
+
+/// The KMS key and material whose loss makes an object unreadable, and which is therefore counted: none where no account can lose
+/// it, because the server owns the key (SSE-S3) or never has it (SSE-C).
+pub(crate) fn hangs_on(envelope: &Envelope, key_id: String, material_id: String) -> (String, String) {
+    match envelope.header.mode {
+        SseMode::S3 | SseMode::Customer => (String::new(), String::new()),
+        SseMode::Kms | SseMode::KmsBucketKey | SseMode::Dsse => (key_id, material_id),
+    }
 }
 
 /// What a delete did.
@@ -103,6 +112,7 @@ impl Store {
             kind: new.checksum_kind,
         });
         let size = done.part.length;
+        let (key_id, material_id) = hangs_on(&new.envelope, new.key_id, new.material_id);
         let record = VersionRecord {
             write: new.write,
             null: true,
@@ -113,8 +123,8 @@ impl Store {
             sealed_etag: index.seal(new.write.as_bytes(), &etag),
             parts: None,
             envelope: new.envelope,
-            key_id: new.key_id,
-            material_id: new.material_id,
+            key_id,
+            material_id,
             meta: new.meta,
             tags: new.tags,
             checksums,

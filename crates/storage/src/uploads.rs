@@ -4,7 +4,7 @@ use crate::{
     blob::BlobId,
     error::StoreError,
     meta::{Batch, Expected, MetaError, Partition, Scan},
-    objects::Precondition,
+    objects::{Precondition, hangs_on},
     record::{
         Body, Bucket, ETagRule, Garbage, ObjectMeta, PartRecord, PartRow, StoredChecksums, Upload, UploadRecord,
         Version, VersionRecord,
@@ -47,13 +47,14 @@ const PAGE: usize = 1000;
 impl Store {
     pub async fn create_upload(&self, bucket: &Bucket, new: NewUpload) -> Result<Upload, StoreError> {
         let shared = &self.shared;
+        let (key_id, material_id) = hangs_on(&new.envelope, new.key_id, new.material_id);
         let record = UploadRecord {
             write: new.write,
             owner: new.owner,
             initiated: shared.clock.now(),
             envelope: new.envelope,
-            key_id: new.key_id,
-            material_id: new.material_id,
+            key_id,
+            material_id,
             meta: new.meta,
             tags: new.tags,
             etag: new.etag,

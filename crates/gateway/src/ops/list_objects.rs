@@ -17,7 +17,7 @@ use crate::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tresor_front::Response;
-use tresor_storage::{Listing, ListingQuery, Version};
+use tresor_storage::{Listed, Listing, ListingQuery};
 
 pub(crate) struct ListObjects;
 pub(crate) struct ListObjectsV2;
@@ -125,11 +125,11 @@ fn prefixes(xml: &mut XmlWriter, listing: &Listing, encoding: Encoding) {
 }
 
 /// What a listing says about one object, between its key and its owner.
-fn describe(xml: &mut XmlWriter, version: &Version) {
+fn describe(xml: &mut XmlWriter, version: &Listed) {
     xml.text("LastModified", &version.modified.iso8601());
     xml.text("ETag", &headers::quoted(&version.etag));
     xml.text("Size", &version.size.to_string());
-    xml.text("StorageClass", version.meta.storage_class.as_deref().unwrap_or("STANDARD"));
+    xml.text("StorageClass", version.storage_class.as_deref().unwrap_or("STANDARD"));
 }
 
 fn contents(xml: &mut XmlWriter, listing: &Listing, encoding: Encoding, owners: Option<&Owners>) {

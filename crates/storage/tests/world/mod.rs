@@ -84,7 +84,7 @@ impl World {
     }
 
     fn issue(&self, key: &ObjectKey, write: WriteId) -> (tresor_envelope::ContentKey, Envelope) {
-        let header = Header::new(SseMode::S3, "");
+        let header = Header::new(SseMode::Kms, "key");
         let data_key = DataKey::generate(&*self.machine);
         let binding = Binding { bucket: self.bucket.id, key: key.clone(), write };
         let wrapped = wrap(&KEK, &*self.machine, &binding.digest(&header), data_key.expose());
