@@ -379,6 +379,41 @@ def test_ownership_that_is_given_to_the_bucket(who, s3, legacy, other_id):
     let_in(who, "get_object", "carol", **kept)
 
 
+def test_the_list_of_an_upload_is_its_writers_business(who, s3, legacy, other_id):
+    """AWS's own examples of buckets that demand full control for their owner allow s3:PutObject alone."""
+    other, key = who["other"], {"Bucket": legacy, "Key": "k"}
+    wanted = f"id={OWNER}"
+    policy(s3, legacy, {"Principal": {"AWS": OTHER_ID}, "Action": "s3:PutObject", "Condition": {"StringEquals": {"s3:x-amz-grant-full-control": wanted}}})
+    assert told(other.put_object, **key, Body=b"x") == DENIED
+    other.put_object(**key, Body=b"x", GrantFullControl=wanted)
+    assert shown(s3.get_object_acl(**key)) == [(OWNER, "FULL_CONTROL")]
+    assert s3.get_object_acl(**key)["Owner"]["ID"] == other_id
+    policy(s3, legacy, {"Principal": {"AWS": OTHER_ID}, "Action": "s3:PutObject", "Condition": {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}})
+    assert told(other.put_object, **key, Body=b"x", ACL="public-read") == DENIED
+    for ownership, owner in [("ObjectWriter", other_id), ("BucketOwnerPreferred", OWNER), ("BucketOwnerEnforced", OWNER)]:
+        own(s3, legacy, ownership)
+        other.put_object(**key, Body=b"x", ACL="bucket-owner-full-control")
+        assert s3.get_object_acl(**key)["Owner"]["ID"] == owner
+    # A deny counts, and so does what the writer's own account says.
+    own(s3, legacy, "ObjectWriter")
+    policy(
+        s3, legacy, {"Principal": {"AWS": OTHER_ID}, "Action": "s3:PutObject"},
+        {"Effect": "Deny", "Action": "s3:PutObjectAcl", "Condition": {"StringNotEquals": {"s3:x-amz-acl": "private"}}},
+    )
+    other.put_object(**key, Body=b"x", ACL="private")
+    assert told(other.put_object, **key, Body=b"x", ACL="public-read") == DENIED
+    # Once it is there, the list of the object decides.
+    assert told(s3.get_object, **key) == DENIED
+
+
+def test_making_a_bucket_again_resets_its_list(who, s3, legacy):
+    s3.put_bucket_acl(Bucket=legacy, ACL="public-read")
+    let_in(who, "list_objects_v2", "carol", "other", "nobody", Bucket=legacy)
+    s3.create_bucket(Bucket=legacy)
+    let_in(who, "list_objects_v2", Bucket=legacy)
+    assert told(who["other"].create_bucket, Bucket=legacy)[:2] == (409, "BucketAlreadyExists")
+
+
 def test_whoever_began_an_upload_may_list_and_abort_it(who, s3, legacy, other_id):
     other, key = who["other"], {"Bucket": legacy, "Key": "k"}
     policy(s3, legacy, {"Principal": {"AWS": OTHER_ID}, "Action": "s3:PutObject"})
@@ -398,3 +433,6 @@ def test_a_policy_may_name_an_account_by_its_canonical_id(who, s3, bucket, other
     let_in(who, "get_object", "other", **key)
     policy(s3, bucket, {"Principal": {"CanonicalUser": OWNER}, "Action": "s3:GetObject"})
     let_in(who, "get_object", **key)
+    with pytest.raises(ClientError) as caught:
+        policy(s3, bucket, {"Principal": {"CanonicalUser": "9" * 64}, "Action": "s3:GetObject"})
+    assert caught.value.response["Error"]["Message"] == "Invalid principal in policy"

@@ -228,7 +228,11 @@ impl Asking<'_> {
             true => Some(self.object(cx).await?.filter(|version| !version.delete_marker)),
             false => None,
         };
-        let owner = object.as_ref().and_then(Option::as_ref).map_or(&bucket.owner, |version| &version.owner);
+        let owner = match object.as_ref().and_then(Option::as_ref) {
+            Some(version) => &version.owner,
+            None if acl::belongs_to_writer(self.operation, self.action) => cx.caller.account().unwrap_or(&bucket.owner),
+            None => &bucket.owner,
+        };
         let sources = self.sources(cx, bucket, rules, owner);
         let mut decision = decide_resource(&question, &sources);
         let granted = match decision.effect {
@@ -310,7 +314,7 @@ impl Asking<'_> {
         }
     }
 
-    /// AWS's words. Callers of the account that owns the resource learn which kind of policy refused them, others nothing.
+    /// AWS's words. Callers of the account that owns the bucket and the object learn which kind of policy refused them, others nothing.
     fn refused(
         &self,
         cx: &RequestContext<'_>,
@@ -318,7 +322,8 @@ impl Asking<'_> {
         decision: &Decision<'_>,
         owner: Option<&AccountId>,
     ) -> S3Error {
-        let at_home = owner.is_none_or(|owner| cx.caller.account() == Some(owner));
+        let mut owners = owner.into_iter().chain(self.bucket.map(|bucket| &bucket.owner));
+        let at_home = owners.all(|owner| cx.caller.account() == Some(owner));
         let Some(who) = cx.caller.principal.arn().filter(|_| at_home) else { return S3Error::access_denied() };
         let (action, because) = (self.action, decision.because(self.action));
         S3Error::forbidden(match self.resource {

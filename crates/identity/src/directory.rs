@@ -302,10 +302,10 @@ impl Directory {
         Some(policy)
     }
 
-    /// Whether an ARN, an account id or a unique id, as policies write principals, names someone.
+    /// Whether an ARN, an account id, a canonical id or a unique id, as policies write principals, names someone.
     pub fn names(&self, principal: &str) -> bool {
         let known = |account: &str| account.parse().is_ok_and(|id: AccountId| self.accounts.contains_key(&id));
-        if known(principal) {
+        if known(principal) || self.accounts.values().any(|account| account.canonical_id == principal) {
             return true;
         }
         let world = self.world.read();

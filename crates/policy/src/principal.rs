@@ -238,11 +238,11 @@ impl Principals {
         self.negated || self.names.contains(&Name::Anyone)
     }
 
-    /// The users, roles, sessions and accounts that are named.
+    /// The users, roles, sessions and accounts that are named, by whatever name.
     pub(crate) fn aws_names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().filter_map(|name| match name {
-            Name::Account(id) | Name::Arn(id) | Name::UniqueId(id) => Some(id.as_str()),
-            Name::Anyone | Name::CanonicalUser(_) | Name::Federated(_) | Name::Service(_) => None,
+            Name::Account(id) | Name::Arn(id) | Name::UniqueId(id) | Name::CanonicalUser(id) => Some(id.as_str()),
+            Name::Anyone | Name::Federated(_) | Name::Service(_) => None,
         })
     }
 }

@@ -25,7 +25,7 @@ pub use figures::StoreFigures;
 pub use listing::{Listing, ListingQuery, UploadListing};
 pub use memory::{MemoryBlobs, MemoryMeta};
 pub use meta::{Batch, Expected, MetaError, MetaStore, Page, Partition, Scan, Write, added, successor};
-pub use objects::{Deleted, EtagMatch, NewObject, Precondition};
+pub use objects::{Deleted, EtagMatch, NewObject, Precondition, VersionChange};
 pub use outbox::{WaitingEvent, outbox_row};
 pub use record::{Bucket, ETagRule, Listed, ObjectMeta, PartRow, StoredChecksums, Upload, Version};
 pub use rows::{open_record, seal_record, verify_record};

@@ -85,6 +85,13 @@ pub struct Deleted {
     pub version_id: Option<VersionId>,
 }
 
+/// What can be replaced about a version that stays.
+#[derive(Clone, Debug)]
+pub enum VersionChange {
+    Tags(TagSet),
+    Acl(Acl),
+}
+
 impl Store {
     /// Stores `body` as the current version. Errors: Body, PreconditionFailed, NoSuchKey (If-Match without an object),
     /// NoSuchBucket, Conflict.
@@ -284,44 +291,25 @@ impl Store {
         Err(StoreError::Conflict)
     }
 
-    /// Replaces the tags of a version. Errors: NoSuchKey.
-    pub async fn set_tags(
+    /// Changes a version that was read before, as it is. Errors: NoSuchKey, Conflict when another one is there by now.
+    pub async fn change_version(
         &self,
         bucket: &Bucket,
-        key: &ObjectKey,
-        version: Option<&VersionId>,
-        tags: TagSet,
-    ) -> Result<(), StoreError> {
-        self.change_version(bucket, key, version, |record| record.tags = tags.clone()).await
-    }
-
-    /// Replaces the access control list of a version. Errors: NoSuchKey.
-    pub async fn set_acl(
-        &self,
-        bucket: &Bucket,
-        key: &ObjectKey,
-        version: Option<&VersionId>,
-        acl: Acl,
-    ) -> Result<(), StoreError> {
-        self.change_version(bucket, key, version, |record| record.acl = Some(acl.clone())).await
-    }
-
-    async fn change_version(
-        &self,
-        bucket: &Bucket,
-        key: &ObjectKey,
-        version: Option<&VersionId>,
-        change: impl Fn(&mut VersionRecord) + Send,
+        version: &Version,
+        change: &VersionChange,
     ) -> Result<(), StoreError> {
         let shared = &self.shared;
-        let row = rows::object(key);
+        let row = rows::object(&version.key);
         for attempt in 0..COMMIT_ATTEMPTS {
             let raw = shared.get(partition(bucket.id), &row).await?.ok_or(StoreError::NoSuchKey)?;
             let mut record: VersionRecord = rows::open_record(&shared.keys.records, partition(bucket.id), &row, &raw)?;
-            if version.is_some_and(|asked| *asked != VersionId::Null) {
-                return Err(StoreError::NoSuchKey);
+            if record.write != version.write {
+                return Err(StoreError::Conflict);
             }
-            change(&mut record);
+            match change {
+                VersionChange::Tags(tags) => record.tags = tags.clone(),
+                VersionChange::Acl(acl) => record.acl = Some(acl.clone()),
+            }
             let value = seal_record(&shared.keys.records, partition(bucket.id), &row, &record);
             let batch = Batch::default().guard(row.clone(), Expected::Value(raw)).put(row.clone(), value);
             match shared.commit(bucket, batch, self.record.as_ref()).await {

@@ -8,6 +8,6 @@ mod requested;
 mod rules;
 
 pub(crate) use document::{Document, write};
-pub(crate) use permits::{On, belongs_to_object_owner, granted, needed};
+pub(crate) use permits::{On, belongs_to_object_owner, belongs_to_writer, granted, needed};
 pub(crate) use requested::{Canned, RequestedAcl};
 pub(crate) use rules::{AclRules, DOCUMENT, not_supported, of_bucket, of_version, to_bytes};

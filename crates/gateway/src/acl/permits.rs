@@ -50,6 +50,13 @@ pub(crate) fn belongs_to_object_owner(operation: &str, action: &str) -> bool {
     }
 }
 
+/// The list that comes with an upload is the uploader's business, who needs `s3:PutObject` besides: AWS's own examples of buckets that
+/// demand `bucket-owner-full-control` of other accounts, and of its services, allow nothing more. Source: S3 user guide, "Bucket owner
+/// granting permissions to objects it does not own" and "Bucket policy examples".
+pub(crate) fn belongs_to_writer(operation: &str, action: &str) -> bool {
+    action == "s3:PutObjectAcl" && creates(operation)
+}
+
 /// How a list lets a caller in, in the terms of a decision. `ignore_public`: IgnorePublicAcls is on. A missing list is private.
 pub(crate) fn granted(
     acl: Option<&Acl>,
@@ -95,6 +102,7 @@ mod tests {
             ("GetObjectTagging", "s3:GetObjectTagging", false),
         ] {
             assert_eq!(belongs_to_object_owner(operation, action), his, "{operation} {action}");
+            assert_eq!(belongs_to_writer(operation, action), (operation, action) == ("PutObject", "s3:PutObjectAcl"));
         }
     }
 

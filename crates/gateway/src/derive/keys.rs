@@ -33,7 +33,12 @@ impl Asked<'_> {
             | "CompleteMultipartUpload" => self.write_keys(&mut context),
             "UpdateObjectEncryption" => self.encryption_keys(&mut context),
             "PutObjectTagging" => self.tag_keys(&mut context, self.document_tags.unwrap_or_default()),
-            "PutObjectAcl" | "PutBucketAcl" | "CreateBucket" => self.acl_keys(&mut context),
+            "PutObjectAcl" | "PutBucketAcl" => self.acl_keys(&mut context),
+            "CreateBucket" => {
+                self.acl_keys(&mut context);
+                self.bucket_tag_keys(&mut context);
+            }
+            "PutBucketTagging" | "TagResource" => self.bucket_tag_keys(&mut context),
             "ListObjects" | "ListObjectsV2" | "ListObjectVersions" => {
                 // A listing of everything has an empty prefix, which policies name as "".
                 context.set("s3:prefix", self.query("prefix").unwrap_or_default());
@@ -49,6 +54,10 @@ impl Asked<'_> {
         }
         self.copy(&mut context, "s3:VersionId", self.query("versionId"));
         existing_tags(&mut context, self.existing_tags);
+        for (key, value) in self.bucket_tags {
+            context.set(&format!("s3:BucketTag/{key}"), value.clone());
+            context.set(&format!("aws:ResourceTag/{key}"), value.clone());
+        }
         context
     }
 
@@ -203,6 +212,15 @@ impl Asked<'_> {
             context.set(&format!("s3:RequestObjectTag/{key}"), value.clone());
         }
         context.set_all("s3:RequestObjectTagKeys", tags.iter().map(|(key, _)| key.clone()));
+    }
+
+    /// The tags that a request gives a bucket; those of objects have keys of their own.
+    fn bucket_tag_keys(&self, context: &mut Context) {
+        let tags = self.document_tags.unwrap_or_default();
+        for (key, value) in tags {
+            context.set(&format!("aws:RequestTag/{key}"), value.clone());
+        }
+        context.set_all("aws:TagKeys", tags.iter().map(|(key, _)| key.clone()));
     }
 
     fn header(&self, name: &str) -> Option<&str> {

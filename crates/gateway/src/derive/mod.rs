@@ -52,7 +52,9 @@ pub struct Asked<'a> {
     pub existing_tags: Pairs<'a>,
     /// Tags of a copy's source.
     pub source_tags: Pairs<'a>,
-    /// Tags in a document: of PutObjectTagging, or of a form's `tagging` field that was read already.
+    /// Tags of the bucket, which S3 fills where the bucket says so (PutBucketAbac).
+    pub bucket_tags: Pairs<'a>,
+    /// Tags in a document: of PutObjectTagging, of what tags a bucket, or of a form's `tagging` field that was read already.
     pub document_tags: Option<Pairs<'a>>,
     /// `LocationConstraint` of CreateBucket.
     pub location: Option<&'a str>,

@@ -127,3 +127,29 @@ fn a_listing_without_a_prefix_has_an_empty_one() {
     assert_eq!(key_of(&derive(&asked("ListObjectsV2", &[])), "s3:prefix"), Some(""));
     assert_eq!(key_of(&derive(&asked("HeadBucket", &[])), "s3:prefix"), None);
 }
+
+#[test]
+fn tags_of_buckets_and_of_what_tags_them() {
+    let (none, tags) = ([], pairs(&[("Team", "red"), ("tier", "1")]));
+    let here = Asked { bucket_tags: &tags, ..asked("GetObject", &none) };
+    let derived = derive(&here);
+    for (key, value) in [
+        ("s3:BucketTag/Team", Some("red")),
+        ("s3:BucketTag/team", None),
+        ("aws:ResourceTag/team", Some("red")),
+        ("aws:RequestTag/Team", None),
+    ] {
+        assert_eq!(key_of(&derived, key), value, "{key}");
+    }
+    for operation in ["CreateBucket", "PutBucketTagging", "TagResource"] {
+        let derived = derive(&Asked { document_tags: Some(&tags), ..asked(operation, &none) });
+        assert_eq!(key_of(&derived, "aws:RequestTag/tier"), Some("1"), "{operation}");
+        assert_eq!(derived.context.values("aws:TagKeys").map(<[String]>::len), Some(2));
+    }
+    // The tags of an object are told by S3's own keys alone.
+    let derived = derive(&Asked { document_tags: Some(&tags), ..asked("PutObjectTagging", &none) });
+    assert_eq!(
+        (key_of(&derived, "aws:RequestTag/tier"), key_of(&derived, "s3:RequestObjectTag/tier")),
+        (None, Some("1"))
+    );
+}

@@ -14,6 +14,7 @@ use crate::{
 };
 use tresor_front::{Response, ResponseBody};
 use tresor_model::{AccountId, Acl, BucketName, ObjectKey, VersionId};
+use tresor_storage::VersionChange;
 
 pub(crate) struct GetBucketAcl;
 pub(crate) struct PutBucketAcl;
@@ -124,8 +125,11 @@ impl NamedObject {
             version: fields.version_id()?,
         })
     }
+    fn action(&self, plain: &'static str, versioned: &'static str) -> &'static str {
+        if self.version.is_some() { versioned } else { plain }
+    }
     fn access(&self, plain: &'static str, versioned: &'static str) -> Access {
-        let action = if self.version.is_some() { versioned } else { plain };
+        let action = self.action(plain, versioned);
         Access::one(action, Resource::Object(self.bucket.clone(), self.key.clone()), self.expected_owner.clone())
     }
 }
@@ -173,13 +177,14 @@ impl Operation for PutObjectAcl {
         let ((named, requested), bucket, _) = permit.into_parts()?;
         let rules = AclRules::of(cx.gateway, &bucket).await?;
         check_enabled(rules, &requested)?;
-        let version = reading::find(cx, &bucket, &named.key, named.version.as_ref()).await?;
-        let owner = if rules.disabled() { &bucket.owner } else { &version.owner };
-        let list = requested.for_object(&cx.gateway.directory, owner, &bucket.owner)?;
-        if let Some(list) = rules.admit(Some(list), owner)? {
-            cx.store.set_acl(&bucket, &named.key, named.version.as_ref(), list).await?;
-        }
-        Ok(version.version_id)
+        let place = (&bucket, &named.key, named.version.as_ref());
+        let action = named.action("s3:PutObjectAcl", "s3:PutObjectVersionAcl");
+        reading::change(cx, place, action, |version| {
+            let owner = if rules.disabled() { &bucket.owner } else { &version.owner };
+            let list = requested.for_object(&cx.gateway.directory, owner, &bucket.owner)?;
+            Ok(rules.admit(Some(list), owner)?.map(VersionChange::Acl))
+        })
+        .await
     }
     fn respond(version: VersionId) -> Response {
         with_version(Response::new(ResponseBody::Empty), version)

@@ -145,8 +145,9 @@ impl Operation for CreateBucket {
             documents.push((public_access_block::DOCUMENT, block.to_bytes()));
         }
         match cx.store.create_bucket(&bucket, &owner, &settings.region, documents).await {
-            // S3's first region answers 200 to an owner who makes a bucket again.
+            // S3's first region answers 200 to an owner who makes a bucket again, and resets its list.
             Err(StoreError::BucketExists { owner: existing }) if existing == owner && settings.region == CLASSIC => {
+                reset_list(cx, &bucket, &acl).await?;
                 Ok(bucket)
             }
             Err(StoreError::BucketExists { owner: existing }) if existing == owner => Err(S3Error::new(
@@ -165,6 +166,21 @@ impl Operation for CreateBucket {
         headers::set(response.headers_mut(), "location", &format!("/{bucket}"));
         headers::set(response.headers_mut(), "x-amz-bucket-arn", &bucket.arn());
         response
+    }
+}
+
+/// Gives a bucket that its owner makes again the list of the new request. Errors: AccessControlListNotSupported, AccessDenied for a public
+/// list that is blocked.
+async fn reset_list(cx: &RequestContext<'_>, name: &BucketName, requested: &RequestedAcl) -> Result<(), S3Error> {
+    let Some(bucket) = cx.gateway.store.bucket(name).await? else { return Ok(()) };
+    let rules = AclRules::of(cx.gateway, &bucket).await?;
+    let list = requested.for_bucket(&cx.gateway.directory, &bucket.owner)?;
+    match rules.admit(Some(list), &bucket.owner)? {
+        // A bucket without a list is private already.
+        Some(list) if acl::of_bucket(cx.gateway, &bucket).await? != list => {
+            cx.put_document(&bucket, acl::DOCUMENT, acl::to_bytes(&list)).await
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
 };
 use tresor_front::{Response, ResponseBody};
 use tresor_model::{BucketName, ObjectKey, TagSet, VersionId};
+use tresor_storage::VersionChange;
 
 pub(crate) struct GetObjectTagging;
 pub(crate) struct PutObjectTagging;
@@ -36,8 +37,11 @@ impl Named {
             version: fields.version_id()?,
         })
     }
+    fn action(&self, plain: &'static str, versioned: &'static str) -> &'static str {
+        if self.version.is_some() { versioned } else { plain }
+    }
     fn access(&self, plain: &'static str, versioned: &'static str) -> Access {
-        let action = if self.version.is_some() { versioned } else { plain };
+        let action = self.action(plain, versioned);
         Access::one(action, Resource::Object(self.bucket.clone(), self.key.clone()), self.expected_owner.clone())
     }
 }
@@ -108,9 +112,9 @@ impl Operation for PutObjectTagging {
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<Self::Input>) -> Result<VersionId, S3Error> {
         let ((named, tags), bucket, _) = permit.into_parts()?;
-        let version = reading::find(cx, &bucket, &named.key, named.version.as_ref()).await?;
-        cx.store.set_tags(&bucket, &named.key, named.version.as_ref(), tags).await?;
-        Ok(version.version_id)
+        let place = (&bucket, &named.key, named.version.as_ref());
+        let action = named.action("s3:PutObjectTagging", "s3:PutObjectVersionTagging");
+        reading::change(cx, place, action, |_| Ok(Some(VersionChange::Tags(tags.clone())))).await
     }
     fn respond(version: VersionId) -> Response {
         with_version(Response::new(ResponseBody::Empty), version)
@@ -131,9 +135,9 @@ impl Operation for DeleteObjectTagging {
     }
     async fn run(cx: &RequestContext<'_>, permit: Permit<Named>) -> Result<VersionId, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
-        let version = reading::find(cx, &bucket, &input.key, input.version.as_ref()).await?;
-        cx.store.set_tags(&bucket, &input.key, input.version.as_ref(), TagSet::default()).await?;
-        Ok(version.version_id)
+        let place = (&bucket, &input.key, input.version.as_ref());
+        let action = input.action("s3:DeleteObjectTagging", "s3:DeleteObjectVersionTagging");
+        reading::change(cx, place, action, |_| Ok(Some(VersionChange::Tags(TagSet::default())))).await
     }
     fn respond(version: VersionId) -> Response {
         with_version(no_content(), version)

@@ -10,7 +10,7 @@ use crate::{
 use std::ops::Range;
 use tresor_envelope::{Binding, ContentKey, CustomerKey, SseMode, decode_checksums};
 use tresor_model::{ByteRange, ObjectKey, VersionId};
-use tresor_storage::{Bucket, PartRow, Version};
+use tresor_storage::{Bucket, PartRow, StoreError, Version, VersionChange};
 
 /// The version a request names: the one it was judged by, if it was judged by one. Errors: NoSuchKey, NoSuchVersion, MethodNotAllowed for a delete marker named by id.
 pub(crate) async fn find(
@@ -41,6 +41,32 @@ pub(crate) async fn find(
             Err(S3Error::no_such_version(key, &version.to_string()))
         }
     }
+}
+
+/// How often a change that was overtaken by a write begins again.
+const OVERTAKEN: usize = 4;
+
+/// Changes something about a version: the one that was judged, or one that replaced it, judged as that one. `change` tells what is to
+/// be changed about a version, if anything. Errors: those of `find`, of `change` and of permission, OperationAborted.
+pub(crate) async fn change(
+    cx: &RequestContext<'_>,
+    (bucket, key, named): (&Bucket, &ObjectKey, Option<&VersionId>),
+    action: &'static str,
+    change: impl Fn(&Version) -> Result<Option<VersionChange>, S3Error>,
+) -> Result<VersionId, S3Error> {
+    for _ in 0..OVERTAKEN {
+        let version = find(cx, bucket, key, named).await?;
+        let Some(change) = change(&version)? else { return Ok(version.version_id) };
+        match cx.store.change_version(bucket, &version, &change).await {
+            Ok(()) => return Ok(version.version_id),
+            Err(StoreError::Conflict) => {
+                let named = named.map(ToString::to_string);
+                cx.permit(cx.operation, action, bucket, Some(key), named.as_deref()).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StoreError::Conflict.into())
 }
 
 /// Holds the customer key of a request against the encryption of the object.

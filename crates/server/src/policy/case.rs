@@ -234,6 +234,7 @@ fn derive_operation(operation: &Value, asking: &Asking<'_>) -> Result<Derived, S
     let default = &operation["bucket_default_encryption"];
     let tags = |of: &Value| of.get("tags").map(pairs).transpose().map(Option::unwrap_or_default);
     let (existing_tags, source_tags) = (tags(&operation["object"])?, tags(&operation["source_object"])?);
+    let (bucket_tags, document_tags) = (tags(&operation["bucket"])?, given("document_tags")?);
     // Only the account knows what an alias names: the case says it by the key it expects.
     let key_header = headers.iter().find(|(name, _)| name == "x-amz-server-side-encryption-aws-kms-key-id");
     let by_alias = key_header.is_some_and(|(_, value)| value.contains("alias/"));
@@ -250,6 +251,8 @@ fn derive_operation(operation: &Value, asking: &Asking<'_>) -> Result<Derived, S
         key_arn: expected_key.filter(|_| by_alias).and_then(|values| values.first()).map(String::as_str),
         existing_tags: &existing_tags,
         source_tags: &source_tags,
+        bucket_tags: &bucket_tags,
+        document_tags: document_tags.as_deref(),
         object_kms_key: operation["object"]["key"].as_str(),
         source_kms_key: operation["source_object"]["key"].as_str(),
         bucket_owner: Some(asking.resource_account),
