@@ -1,6 +1,6 @@
 //! What a request says before its body.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 use std::net::{IpAddr, SocketAddr};
 
@@ -30,8 +30,20 @@ pub struct Head {
 impl Head {
     /// A header that must be text; one that is not counts as absent.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
+        find_header(&self.headers, name).and_then(|value| value.to_str().ok())
     }
+}
+
+/// Headers up to which comparing names is faster than hashing one.
+const FEW: usize = 24;
+
+/// A header by its name in lower case. A request has few headers and is asked about many.
+pub fn find_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
+    debug_assert!(!name.bytes().any(|byte| byte.is_ascii_uppercase()), "{name}");
+    if headers.len() > FEW {
+        return headers.get(name);
+    }
+    headers.iter().find(|(known, _)| known.as_str() == name).map(|(_, value)| value)
 }
 
 /// A query string, in the order it was sent.

@@ -16,7 +16,7 @@ pub use admin::{Figures, Health, serve_admin};
 pub use auth::{AuthError, AuthInfo, AuthSettings, Authenticator, SigVersion, Via};
 pub use body::{Body, BodyFault};
 pub use chunked::ChunkDecoder;
-pub use head::{Head, Query};
+pub use head::{Head, Query, find_header};
 pub use listener::{Front, FrontSettings, Listener};
 pub use proxy::{InvalidProxy, TrustedProxies};
 pub use service::{BoxError, Request, Response, ResponseBody, Service};

@@ -3,6 +3,15 @@
 use crate::{error::S3Error, fields::Fields};
 use tresor_model::{ETag, Timestamp};
 
+/// Headers of a read, and of a copy's source.
+pub(crate) const READ: [&str; 4] = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
+pub(crate) const COPY_SOURCE: [&str; 4] = [
+    "x-amz-copy-source-if-match",
+    "x-amz-copy-source-if-none-match",
+    "x-amz-copy-source-if-modified-since",
+    "x-amz-copy-source-if-unmodified-since",
+];
+
 /// The conditions of a read, or of a copy's source.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conditions {
@@ -14,18 +23,18 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
-    /// Takes the four headers, each behind `prefix` (`""` or `x-amz-copy-source-`). A date that cannot be read does not count.
-    pub(crate) fn take(fields: &mut Fields, prefix: &str) -> Result<Self, S3Error> {
-        let mut take = |name: &str| fields.take(&format!("{prefix}{name}"));
+    /// Takes the four headers of `READ` or `COPY_SOURCE`. A date that cannot be read does not count.
+    pub(crate) fn take(fields: &mut Fields, names: [&str; 4]) -> Result<Self, S3Error> {
+        let mut take = |name: &str| fields.take(name);
         let seconds = |text: Option<String>| {
             let at = httpdate::parse_http_date(&text?).ok()?;
             at.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
         };
         Ok(Self {
-            if_match: take("if-match")?,
-            if_none_match: take("if-none-match")?,
-            if_modified_since: seconds(take("if-modified-since")?),
-            if_unmodified_since: seconds(take("if-unmodified-since")?),
+            if_match: take(names[0])?,
+            if_none_match: take(names[1])?,
+            if_modified_since: seconds(take(names[2])?),
+            if_unmodified_since: seconds(take(names[3])?),
         })
     }
 

@@ -10,7 +10,7 @@ use crate::{
 use bytes::Bytes;
 use http::HeaderMap;
 use std::str::FromStr;
-use tresor_front::{AuthInfo, Body, Query, Via};
+use tresor_front::{AuthInfo, Body, Query, Via, find_header};
 use tresor_model::{BucketName, Caller, ObjectKey, VersionId};
 
 /// The parts of a request that an operation may take.
@@ -85,7 +85,9 @@ impl Fields {
             String::from_utf8(value.as_bytes().to_vec())
                 .map_err(|_| S3Error::invalid_argument("Header value is not valid UTF-8", name, None))
         };
-        match self.headers.remove(name) {
+        // Most of what is asked for is not there.
+        let there = find_header(&self.headers, name).is_some();
+        match if there { self.headers.remove(name) } else { None } {
             Some(value) => {
                 self.said.took(name, &value);
                 text(value).map(Some)
@@ -102,7 +104,7 @@ impl Fields {
     }
     /// Whether `take` would find the header.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.headers.contains_key(name)
+        find_header(&self.headers, name).is_some()
             || (self.presigned && name.starts_with("x-amz-") && self.query.get_ignoring_case(name).is_some())
     }
     /// Takes a header and reads it with `FromStr`; a value that cannot be read is InvalidArgument with `message`.

@@ -23,6 +23,8 @@ const MAX_EXPIRES: u64 = 604_800;
 
 /// `ACCESS-KEY/20261123/us-east-1/s3/aws4_request`
 pub(super) struct Scope {
+    /// As the client wrote it, the access key first.
+    credential: String,
     pub(super) access_key_id: String,
     date: String,
     region: String,
@@ -40,14 +42,16 @@ impl Scope {
         };
         let date_ok = date.len() == 8 && date.bytes().all(|b| b.is_ascii_digit());
         (date_ok && !key.is_empty()).then(|| Self {
+            credential: credential.to_owned(),
             access_key_id: key.to_owned(),
             date: date.to_owned(),
             region: region.to_owned(),
             service: service.to_owned(),
         })
     }
-    fn text(&self) -> String {
-        format!("{}/{}/{}/aws4_request", self.date, self.region, self.service)
+    /// Without the access key.
+    fn text(&self) -> &str {
+        &self.credential[self.access_key_id.len() + 1..]
     }
 }
 
@@ -175,14 +179,15 @@ impl Authenticator {
         let credential = self.signer(head, key_id)?;
         let key = self.signing_key(&credential, &claim.scope);
         let scope = claim.scope.text();
-        let mut string_to_sign = String::new();
+        let mut string_to_sign = String::with_capacity(192);
         let mut matched = false;
         // S3 signs the path encoded once; a client that encodes more than it must signs what it sent.
         let encoded = encoded_path(&head.path);
         let other = (encoded != head.path).then_some(head.path.as_str());
         for path in std::iter::once(&*encoded).chain(other) {
             let hash = tresor_digest::sha256(canonical_request(head, &claim, via, path).as_bytes());
-            string_to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{}", claim.date_time, hex::encode(hash));
+            string_to_sign.clear();
+            string_to_sign.extend([ALGORITHM, "\n", &claim.date_time, "\n", scope, "\n", &hex::encode(hash)]);
             let expected = calculate_signature(&key[..], string_to_sign.as_bytes());
             matched = bool::from(expected.as_bytes().ct_eq(claim.signature.as_bytes()));
             if matched {
@@ -196,7 +201,7 @@ impl Authenticator {
         let signer = || ChunkSigner {
             key: Zeroizing::new(key.to_vec()),
             date_time: claim.date_time.clone(),
-            scope: scope.clone(),
+            scope: scope.to_owned(),
             previous: claim.signature.clone(),
         };
         Ok(Authenticated {
@@ -207,8 +212,7 @@ impl Authenticator {
     }
 
     pub(super) fn signing_key(&self, credential: &Credential, scope: &Scope) -> Arc<Zeroizing<Vec<u8>>> {
-        let slot = format!("{}/{}", scope.access_key_id, scope.text());
-        if let Some(key) = self.signing_keys.lock().get(&slot) {
+        if let Some(key) = self.signing_keys.lock().get(&scope.credential) {
             return Arc::clone(key);
         }
         let day = Timestamp::parse_basic(&format!("{}T000000Z", scope.date)).unwrap_or_default();
@@ -219,7 +223,7 @@ impl Authenticator {
         if keys.len() >= MAX_SIGNING_KEYS {
             keys.clear();
         }
-        keys.insert(slot, Arc::clone(&key));
+        keys.insert(scope.credential.clone(), Arc::clone(&key));
         key
     }
 }

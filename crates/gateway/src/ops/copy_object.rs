@@ -9,7 +9,7 @@ use crate::{
     addressing::copy_source,
     authorize::{Access, Permit, Resource},
     body::{DEFAULT_CHECKSUM, Relay},
-    conditions::Conditions,
+    conditions::{self, Conditions},
     error::S3Error,
     fields::{Fields, parse_version_id},
     headers,
@@ -64,7 +64,7 @@ impl Source {
             bucket,
             key,
             version: version.as_deref().map(parse_version_id).transpose()?,
-            conditions: Conditions::take(fields, "x-amz-copy-source-")?,
+            conditions: Conditions::take(fields, conditions::COPY_SOURCE)?,
             customer: customer::take(fields, Triple::CopySource, Purpose::Read)?,
             expected_owner: fields.take("x-amz-source-expected-bucket-owner")?,
         })

@@ -4,7 +4,7 @@ use super::reading::{self, Selected, Selection};
 use crate::{
     authorize::{Access, Permit, Resource},
     body::Checksums,
-    conditions::Conditions,
+    conditions::{self, Conditions},
     error::S3Error,
     fields::Fields,
     headers,
@@ -95,7 +95,7 @@ fn parse(fields: &mut Fields) -> Result<Input, S3Error> {
         key: fields.key()?,
         version: fields.version_id()?,
         selection,
-        conditions: Conditions::take(fields, "")?,
+        conditions: Conditions::take(fields, conditions::READ)?,
         customer: customer::take(fields, Triple::Object, Purpose::Read)?,
         checksum_mode: fields.take("x-amz-checksum-mode")?.is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED")),
         overrides,

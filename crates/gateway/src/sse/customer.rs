@@ -27,13 +27,21 @@ fn invalid(message: &str) -> S3Error {
 
 /// Takes one triple. Errors by facts of AWS's recorded answers: `sse.md` section 2.3.
 pub(crate) fn take(fields: &mut Fields, triple: Triple, purpose: Purpose) -> Result<Option<CustomerKey>, S3Error> {
-    let prefix = match triple {
-        Triple::Object => "x-amz-server-side-encryption-customer-",
-        Triple::CopySource => "x-amz-copy-source-server-side-encryption-customer-",
+    let names = match triple {
+        Triple::Object => [
+            "x-amz-server-side-encryption-customer-algorithm",
+            "x-amz-server-side-encryption-customer-key",
+            "x-amz-server-side-encryption-customer-key-md5",
+        ],
+        Triple::CopySource => [
+            "x-amz-copy-source-server-side-encryption-customer-algorithm",
+            "x-amz-copy-source-server-side-encryption-customer-key",
+            "x-amz-copy-source-server-side-encryption-customer-key-md5",
+        ],
     };
-    let algorithm = fields.take(&format!("{prefix}algorithm"))?;
-    let key = fields.take(&format!("{prefix}key"))?.map(zeroize::Zeroizing::new);
-    let md5 = fields.take(&format!("{prefix}key-md5"))?;
+    let algorithm = fields.take(names[0])?;
+    let key = fields.take(names[1])?.map(zeroize::Zeroizing::new);
+    let md5 = fields.take(names[2])?;
     let (algorithm, key) = match (algorithm, key, &md5) {
         (None, None, None) => return Ok(None),
         (None, ..) => {
