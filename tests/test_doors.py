@@ -6,6 +6,7 @@ import collections
 import datetime
 import http.client
 import json
+import re
 import time
 import types
 import urllib.parse
@@ -17,8 +18,9 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+import test_post
 from harness import ACCOUNTS, REGION, Server, operations
-from identities import MAIN, OTHER, document, made_user
+from identities import MAIN, OTHER, client_of, document, made_user
 from minimal import S3_ABSENT, World
 
 # Deprecated names of operations, whose requests are those of their successors.
@@ -283,13 +285,60 @@ def test_an_operation_that_is_not_there_says_so_to_who_is_known(doors, row):
         assert row["name"].encode() in answers["root"].body
 
 
-def test_what_was_refused_changed_nothing_and_no_event_holds_a_secret(doors):
+def test_no_event_holds_a_secret_and_a_signatures_time_is_told(doors):
     text = "".join(path.read_text() for path in (doors.server.data / "audit").glob("*.jsonl"))
     for credentials in doors.credentials.values():
         assert credentials is None or credentials.secret_key not in text
     assert "SecretAccessKey" not in text and "sessionToken" not in text
+    signed = r"\d{8}T\d{6}Z"
+    for service, name in (("iam", "ListUsers"), ("kms", "ListKeys"), ("cloudtrail", "LookupEvents")):
+        said = doors.answers[service, name]["expired"].body.decode()
+        assert re.search(rf"Signature expired: {signed} is now earlier than {signed} \({signed} - 15 min\.\)", said), said
     log = doors.server.log.read_text()
     assert "panicked" not in log
+
+
+def test_a_form_refuses_by_its_own_signature(doors):
+    """The policy in a form is signed instead of its request."""
+    server, bucket = doors.server, "doors-forms"
+    server.client().create_bucket(Bucket=bucket)
+
+    def sent(door, expires=600, broken=False):
+        signer = client_of(server, "s3", by_names(doors.credentials[door]), signature_version="s3v4")
+        fields = test_post.presign(signer, bucket, f"by-{door}-{expires}-{broken}", expires=expires)
+        if broken:
+            fields = [(name, "0" * 64 if name.lower() == "x-amz-signature" else value) for name, value in fields]
+        return test_post.send(server, bucket, test_post.form(fields))
+
+    late = {"expires": -600}
+    answers = {
+        ("root", None): sent("root"),
+        ("root", "SignatureDoesNotMatch"): sent("root", broken=True),
+        ("expired", "AccessDenied"): sent("expired", **late),
+        ("disabled", "InvalidAccessKeyId"): sent("disabled"),
+        ("stranger", "AccessDenied"): sent("stranger"),
+        ("foreigner", "AccessDenied"): sent("foreigner"),
+    }
+    for (door, code), answer in answers.items():
+        assert (answer.status, answer.error.get("Code")) == ((204, None) if code is None else (403, code)), (door, answer)
+    listed = server.client().list_objects_v2(Bucket=bucket)["Contents"]
+    assert [one["Key"] for one in listed] == ["by-root-600-False"]
+    ids = {answer.headers["x-amz-request-id"] for answer in answers.values()}
+    deadline = time.monotonic() + 10
+    while not ids <= {event["requestID"] for event in server.tresor("audit", "search", "--event", "PostObject", "--lines", "1000")}:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    events = {event["requestID"]: event for event in server.tresor("audit", "search", "--event", "PostObject", "--lines", "1000")}
+    for (door, code), answer in answers.items():
+        event = events[answer.headers["x-amz-request-id"]]
+        assert event.get("errorCode") == code and event["requestParameters"]["key"].startswith(f"by-{door}")
+        assert event["userIdentity"]["accessKeyId"] == doors.credentials[door].access_key
+        known = code not in ("SignatureDoesNotMatch", "InvalidAccessKeyId")
+        assert (event["userIdentity"]["type"] != "Unknown") == known, event
+
+
+def by_names(credentials):
+    return {"AccessKeyId": credentials.access_key, "SecretAccessKey": credentials.secret_key}
 
 
 def test_refused_calls_are_counted_by_what_they_have_in_common(doors):

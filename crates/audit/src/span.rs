@@ -73,8 +73,9 @@ impl AuditSpan {
     pub fn caller(&mut self, caller: &Caller) {
         self.event.caller = Some(caller.clone());
     }
-    /// The access key that a caller who could not be told named.
+    /// The access key that a caller who could not be told named; he is nobody, whatever was told before.
     pub fn claimed(&mut self, claimed: Claimed) {
+        self.event.caller = None;
         self.event.claimed = Some(claimed);
     }
     pub fn operation(&mut self, name: &'static str, read_only: bool) {

@@ -262,17 +262,16 @@ impl Gateway {
             });
         };
         let arrived = if matched.is_form {
-            let arrived = post::open(self, request, &mut target).await?;
-            span.caller(&arrived.caller);
-            arrived
+            post::open(self, request, &mut target, span).await
         } else {
             let Request { head, caller, auth, body } = request;
-            Arrived { head, caller, auth, payload: Payload::Body(body) }
+            Ok(Arrived { head, caller, auth, payload: Payload::Body(body) })
         };
         if let Some((bucket, Some(key))) = target.names() {
             span.parameter("key", key.as_str());
             span.resource("AWS::S3::Object", bucket.object_arn(key));
         }
+        let arrived = arrived?;
         // Made when everything is told that the request says; a form tells it late.
         let record = if is_read_only { None } else { span.change(&[], &[]) };
         handler(self, arrived, target, record).await

@@ -41,10 +41,9 @@ impl Fault {
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
             ),
-            AuthError::Skewed { request, now } => Self::forbidden(
-                "SignatureDoesNotMatch",
-                format!("Signature expired or not yet current: {request} is more than 15 min. from {}", now.basic()),
-            ),
+            AuthError::Skewed { request, now } => {
+                Self::forbidden("SignatureDoesNotMatch", AuthError::skew_text(&request, now))
+            }
             AuthError::Expired { expires, now } => Self::forbidden(
                 "SignatureDoesNotMatch",
                 format!("Signature expired: {} is now earlier than {}", expires.basic(), now.basic()),

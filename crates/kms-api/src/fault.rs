@@ -91,9 +91,12 @@ impl From<AuthError> for Fault {
                 "InvalidSignatureException",
                 "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
             ),
-            AuthError::Skewed { request, now } => Self::new(
+            AuthError::Skewed { request, now } => {
+                Self::new("InvalidSignatureException", AuthError::skew_text(&request, now))
+            }
+            AuthError::Expired { expires, now } => Self::new(
                 "InvalidSignatureException",
-                format!("Signature expired or not yet current: {request} is more than 15 min. from {}.", now.basic()),
+                format!("Signature expired: {} is now earlier than {}", expires.basic(), now.basic()),
             ),
             AuthError::WrongService => {
                 Self::new("InvalidSignatureException", "Credential should be scoped to correct service: 'kms'.")

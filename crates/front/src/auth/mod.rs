@@ -96,6 +96,23 @@ pub enum AuthError {
     },
 }
 
+impl AuthError {
+    /// What every service but S3 says of a signature made at another time. Source: answers of AWS, whose bound is five minutes.
+    pub fn skew_text(request: &str, now: Timestamp) -> String {
+        let (minutes, at) = (MAX_SKEW_MS / 60_000, now.basic());
+        match Timestamp::parse_basic(request) {
+            Some(signed) if signed > now => {
+                let latest = now.plus_millis(MAX_SKEW_MS).basic();
+                format!("Signature not yet current: {request} is still later than {latest} ({at} + {minutes} min.)")
+            }
+            _ => {
+                let earliest = Timestamp::from_millis(now.millis().saturating_sub(MAX_SKEW_MS)).basic();
+                format!("Signature expired: {request} is now earlier than {earliest} ({at} - {minutes} min.)")
+            }
+        }
+    }
+}
+
 /// What an operator chooses.
 #[derive(Clone, Debug)]
 pub struct AuthSettings {
@@ -156,8 +173,13 @@ impl Authenticator {
             Some(scope) => scope.rsplitn(5, '/').nth(4)?,
             None => v2().or_else(|| head.query.get("AWSAccessKeyId"))?,
         };
-        let (owner, ..) = self.directory.owner_of_key(id)?;
-        Some(Claimed { access_key_id: id.to_owned(), account: owner.account()?.clone() })
+        self.claimed_key(id)
+    }
+
+    /// The same of a key that stood elsewhere.
+    pub fn claimed_key(&self, access_key_id: &str) -> Option<Claimed> {
+        let (owner, ..) = self.directory.owner_of_key(access_key_id)?;
+        Some(Claimed { access_key_id: access_key_id.to_owned(), account: owner.account()?.clone() })
     }
 
     /// The key that a request names, with the session token it brings. Errors: UnknownAccessKey, InvalidToken, ExpiredToken.

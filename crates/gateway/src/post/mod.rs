@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use policy::PostPolicy;
 use scanner::{Scanner, Step};
 use std::ops::RangeInclusive;
+use tresor_audit::AuditSpan;
 use tresor_front::{AuthError, Body, Head, Request, SigVersion};
 use zeroize::Zeroizing;
 
@@ -44,8 +45,13 @@ impl Form {
 
 /// Opens the form of a request. The key joins the target, the fields become headers, and the caller is who signed the policy.
 /// Errors: PreconditionFailed for what is no form, MalformedPOSTRequest, MaxPostPreDataLengthExceeded, InvalidArgument,
-/// those of the signature and of the policy.
-pub(crate) async fn open(gateway: &Gateway, request: Request, target: &mut Target) -> Result<Arrived, S3Error> {
+/// those of the signature and of the policy. The span is told who calls as soon as that is known.
+pub(crate) async fn open(
+    gateway: &Gateway,
+    request: Request,
+    target: &mut Target,
+    span: &mut AuditSpan,
+) -> Result<Arrived, S3Error> {
     let Request { mut head, caller, auth, body } = request;
     refuse_headers(&head)?;
     if body.declared_len().is_none() {
@@ -55,12 +61,19 @@ pub(crate) async fn open(gateway: &Gateway, request: Request, target: &mut Targe
     let find = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let key = find("key").filter(|key| !key.is_empty()).ok_or_else(|| S3Error::missing_form_field("key"))?;
     target.key = Some(key.parse().map_err(|_| S3Error::key_too_long(key.len()))?);
-    let (by_form, form_auth) = gateway.authenticator.form_caller(&head, &find)?;
+    let (by_form, form_auth) = gateway.authenticator.form_caller(&head, &find).inspect_err(|_| {
+        let credential = find("x-amz-credential").and_then(|credential| credential.split('/').next());
+        let id = credential.or_else(|| find("awsaccesskeyid")).filter(|_| auth.version == SigVersion::None);
+        if let Some(claimed) = id.and_then(|id| gateway.authenticator.claimed_key(id)) {
+            span.claimed(claimed);
+        }
+    })?;
     let (caller, auth) = match (auth.version, form_auth.version) {
         (SigVersion::None, _) => (by_form, form_auth),
         (_, SigVersion::None) => (caller, auth),
         _ => return Err(AuthError::TwoMechanisms.into()),
     };
+    span.caller(&caller);
     // A policy that nobody signed binds nobody.
     let length = match find("policy").filter(|_| auth.version != SigVersion::None) {
         None => 0..=u64::MAX,
