@@ -1,10 +1,13 @@
-"""`tresor policy` judges files without a server."""
+"""`tresor policy` judges files without a server, and explains by what a server has stored."""
 
 import json
 import pathlib
 import subprocess
 
-from harness import binary
+import pytest
+from botocore.exceptions import ClientError
+
+from harness import ACCOUNTS, KEY_ARN, KEY_ID, Server, binary
 
 ROOT = pathlib.Path(__file__).parent.parent
 CASES = ROOT / "tests/cases/policy_cases.json"
@@ -51,3 +54,90 @@ def test_lint_shows_what_passes(tmp_path):
     bad.write_text('{"Statement":[]}')
     done = policy("lint", bad)
     assert done.returncode == 2 and "Statement is empty" in done.stderr
+
+
+def explain(server, *arguments):
+    return server.tresor("policy", "explain", *arguments)
+
+
+def test_explain_asks_what_a_running_server_has_stored(server, tmp_path):
+    """The aws CLI puts a bucket policy; the statement that decides is named by its Sid, with the values it saw."""
+    account = ACCOUNTS["main"][0]
+    s3 = server.client()
+    s3.create_bucket(Bucket="explained")
+    s3.put_object(Bucket="explained", Key="k", Body=b"x", Tagging="team=red")
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "OnlyKms",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:PutObject",
+                "Resource": "arn:aws:s3:::explained/*",
+                "Condition": {"StringNotEquals": {"s3:x-amz-server-side-encryption": "aws:kms"}},
+            },
+            {
+                "Sid": "CarolReadsRed",
+                "Effect": "Allow",
+                "Principal": {"AWS": f"arn:aws:iam::{account}:user/carol"},
+                "Action": "s3:GetObject",
+                "Resource": "arn:aws:s3:::explained/*",
+                "Condition": {"StringEquals": {"s3:ExistingObjectTag/team": "red"}},
+            },
+        ],
+    }
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(document))
+    server.run("aws", "s3api", "put-bucket-policy", "--bucket", "explained", "--policy", f"file://{file}")
+
+    put = ["--action", "s3:PutObject", "--resource", "arn:aws:s3:::explained/k"]
+    told = explain(server, "--principal", "alice", *put, "--header", "x-amz-server-side-encryption=AES256")
+    assert (told["decision"], told["decided_by"]["statement"]["sid"]) == ("explicit_deny", "OnlyKms")
+    assert told["decided_by"]["statement"]["conditions"][0]["saw"] == ["AES256"]
+    assert told["request"]["principal"] == f"arn:aws:iam::{account}:user/alice"
+    told = explain(server, "--principal", "alice", *put, "--header", "x-amz-server-side-encryption=aws:kms")
+    assert (told["decision"], told["decided_by"]["policy"]) == ("allow", "identity-based policy")
+
+    # The same two uploads, by alice herself.
+    mine = server.client("alice", endpoint="https")
+    with pytest.raises(ClientError, match="explicit deny in a resource-based policy"):
+        mine.put_object(Bucket="explained", Key="k", Body=b"y", ServerSideEncryption="AES256")
+
+    # Tags of the stored object, a caller without policies, somebody of another account, nobody.
+    get = ["--action", "s3:GetObject", "--resource", "arn:aws:s3:::explained/k"]
+    told = explain(server, "--principal", f"arn:aws:iam::{account}:user/carol", *get)
+    assert (told["decision"], told["decided_by"]["statement"]["sid"]) == ("allow", "CarolReadsRed")
+    assert told["decided_by"]["statement"]["conditions"][0]["saw"] == ["red"]
+    for who in (f"arn:aws:iam::{ACCOUNTS['other'][0]}:user/dave", "anonymous"):
+        assert explain(server, "--principal", who, *get)["decision"] == "implicit_deny", who
+    assert explain(server, "--principal", account, *get)["because"] == "the account's root may"
+    # A policy that has changed counts at once.
+    s3.delete_bucket_policy(Bucket="explained")
+    assert explain(server, "--principal", "carol", *get)["decided_by"] is None
+
+    # A key: carol has no policy, and the key's hands over to the account.
+    told = explain(server, "--principal", "carol", "--action", "kms:Decrypt", "--resource", "alias/test")
+    assert (told["decision"], told["request"]["resource"]) == ("implicit_deny", KEY_ARN)
+    grant = server.kms().create_grant(KeyId=KEY_ID, GranteePrincipal=f"arn:aws:iam::{account}:user/carol", Operations=["Decrypt"])
+    told = explain(server, "--principal", "carol", "--action", "kms:Decrypt", "--resource", "alias/test")
+    assert (told["decision"], told["because"]) == ("allow", "a grant or an access control list allows it")
+    server.kms().revoke_grant(KeyId=KEY_ID, GrantId=grant["GrantId"])
+
+    for arguments, said in [
+        (["--principal", "nobody", *get], "there is no"),
+        (["--principal", "carol", "--action", "s3:GetObject", "--resource", "arn:aws:s3:::not-there/k"], "there is no bucket"),
+        (["--principal", "carol", "--action", "kms:Nothing", "--resource", "alias/test"], "has no action"),
+    ]:
+        done = policy("explain", *arguments, "--config", server.config, "--data-dir", server.data)
+        assert done.returncode == 1 and said in done.stderr, (arguments, done.stderr)
+
+
+def test_explain_opens_the_directory_of_a_stopped_server(tmp_path):
+    server = Server(tmp_path).start()
+    server.client().create_bucket(Bucket="quiet")
+    server.stop()
+    (key,) = (server.home / "config/tresor").glob("*.root-key")
+    question = ["--principal", "alice", "--action", "s3:ListBucket", "--resource", "arn:aws:s3:::quiet"]
+    told = explain(server, *question, "--dev", "--root-key-file", str(key))
+    assert (told["decision"], told["decided_by"]["policy"]) == ("allow", "identity-based policy")

@@ -3,17 +3,16 @@
 //! condition keys a request fills in `derive`.
 
 use crate::{
-    acl::{self, On},
+    acl,
     derive::{Asked, Pairs, Role, Signed, derive},
     error::S3Error,
     ops::{bucket_policy::BucketPolicy, multipart, ownership_controls::Ownership},
     rules::BucketRules,
     serve::RequestContext,
-    sse::configuration::Algorithm,
 };
 use std::sync::Arc;
 use tresor_front::{SigVersion, Via};
-use tresor_model::{AccountId, BucketName, ObjectKey, Permission, TagSet, VersionId};
+use tresor_model::{AccountId, BucketName, ObjectKey, TagSet, VersionId};
 use tresor_policy::{
     Context, Decision, Effect, Policy, Question, Reach, Reason, RequestFacts, Requester, Sources, decide_identity,
     decide_resource,
@@ -233,11 +232,13 @@ impl Asking<'_> {
             None if acl::belongs_to_writer(self.operation, self.action) => cx.caller.account().unwrap_or(&bucket.owner),
             None => &bucket.owner,
         };
-        let sources = self.sources(cx, bucket, rules, owner);
+        let sources = rules.sources(bucket, owner, cx.caller.account(), cx.bindings.sources());
         let mut decision = decide_resource(&question, &sources);
         let granted = match decision.effect {
             Effect::ImplicitDeny if self.is_about_an_upload() => self.granted_to_initiator(cx, bucket).await?,
-            Effect::ImplicitDeny if lists => self.granted(cx, rules, object.as_ref()),
+            Effect::ImplicitDeny if lists => {
+                rules.granted(self.operation, self.action, cx.caller.account(), object.as_ref())
+            }
             Effect::Allow | Effect::ExplicitDeny | Effect::ImplicitDeny => None,
         };
         if let Some(granted) = granted {
@@ -253,42 +254,6 @@ impl Asking<'_> {
 
     fn trace(&self, arn: &str, decision: &Decision<'_>) {
         tracing::debug!(action = self.action, resource = arn, reason = ?decision.reason, statement = ?decision.statement, "authorize");
-    }
-
-    /// What speaks about the request but for lists; `owner` is whose the bucket or object is. An object of another account stands under
-    /// the bucket's policy only as far as that denies, and RestrictPublicBuckets keeps everybody out who is not of the bucket's account.
-    fn sources<'a>(
-        &self,
-        cx: &'a RequestContext<'_>,
-        bucket: &'a Bucket,
-        rules: &'a BucketRules,
-        owner: &'a AccountId,
-    ) -> Sources<'a> {
-        let cut = rules.cuts_public_access() && cx.caller.account() != Some(&bucket.owner);
-        Sources {
-            resource: rules.policy.as_ref().map(BucketPolicy::policy),
-            resource_account: if cut { bucket.owner.as_str() } else { owner.as_str() },
-            resource_denies_only: *owner != bucket.owner,
-            public_access_cut: cut,
-            ..cx.bindings.sources()
-        }
-    }
-
-    /// What the list of the bucket or of the object grants. Of an object that is not there, the bucket's list tells who may know that.
-    fn granted(
-        &self,
-        cx: &RequestContext<'_>,
-        rules: &BucketRules,
-        object: Option<&Option<Arc<Version>>>,
-    ) -> Option<Reach> {
-        let (on, permission) = acl::needed(self.operation, self.action)?;
-        let (list, permission) = match (on, object) {
-            (On::Bucket, _) => (rules.acl.as_ref(), permission),
-            (On::Object, Some(Some(version))) => (version.acl.as_ref(), permission),
-            (On::Object, Some(None)) => (rules.acl.as_ref(), Permission::Read),
-            (On::Object, None) => return None,
-        };
-        acl::granted(list, cx.caller.account(), permission, rules.public_access.in_force().ignore_public_acls)
     }
 
     fn is_about_an_upload(&self) -> bool {
@@ -356,11 +321,7 @@ impl Asking<'_> {
             _ => None,
         };
         let tags = if asks_tags && shows_tags(self.action) { self.object_tags(cx).await? } else { Vec::new() };
-        let default = rules.map(|rules| match &rules.encryption.algorithm {
-            Algorithm::S3 => ("AES256", None),
-            Algorithm::Kms(key) => ("aws:kms", key.as_deref()),
-            Algorithm::Dsse(key) => ("aws:kms:dsse", key.as_deref()),
-        });
+        let default = rules.map(BucketRules::default_encryption);
         let key_arn = match self.operation {
             "PutObject" | "PostObject" | "CopyObject" | "CreateMultipartUpload" => {
                 effective_key(cx, &headers, &query, default).await
@@ -489,7 +450,7 @@ async fn effective_key(
 }
 
 /// Actions for which S3 fills `s3:ExistingObjectTag`. Source: service authorization reference, S3.
-fn shows_tags(action: &str) -> bool {
+pub(crate) fn shows_tags(action: &str) -> bool {
     action.starts_with("s3:GetObject")
         || matches!(
             action,

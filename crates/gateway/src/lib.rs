@@ -9,6 +9,7 @@ mod catalogue;
 mod conditions;
 mod derive;
 mod error;
+mod explain;
 mod fields;
 mod headers;
 mod judged;
@@ -23,5 +24,6 @@ mod table;
 mod xml;
 
 pub use derive::{Asked, Derived, Pairs, Required, Role, Signed, derive};
+pub use explain::StoredQuestion;
 pub use serve::{Gateway, GatewayParts, GatewaySettings};
 pub use table::{OperationRow, operations};

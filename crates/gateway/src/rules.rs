@@ -2,19 +2,20 @@
 //! (the data directory's lock), so forgetting them here is enough for a change to count from the next request on.
 
 use crate::{
-    acl,
+    acl::{self, On},
     error::S3Error,
     ops::{
         bucket_policy::{self, BucketPolicy},
         ownership_controls, public_access_block,
     },
     serve::{Gateway, RequestContext},
-    sse::configuration::{self, Encryption},
+    sse::configuration::{self, Algorithm, Encryption},
 };
 use parking_lot::RwLock;
 use std::{collections::HashMap, sync::Arc};
-use tresor_model::{Acl, BucketId};
-use tresor_storage::{Bucket, Store};
+use tresor_model::{AccountId, Acl, BucketId, Permission};
+use tresor_policy::{Reach, Sources};
+use tresor_storage::{Bucket, Store, Version};
 
 /// What a bucket says about who may do what in it, and how writes are encrypted.
 #[derive(Debug)]
@@ -32,6 +33,71 @@ impl BucketRules {
     pub(crate) fn cuts_public_access(&self) -> bool {
         self.public_access.in_force().restrict_public_buckets
             && self.policy.as_ref().is_some_and(|policy| policy.policy().is_public())
+    }
+}
+
+impl BucketRules {
+    /// As they are stored now.
+    pub(crate) async fn read(store: &Store, bucket: &Bucket) -> Result<Self, S3Error> {
+        Ok(Self {
+            policy: match store.get_document(bucket, bucket_policy::DOCUMENT).await? {
+                None => None,
+                Some(bytes) => Some(BucketPolicy::from_bytes(bytes).map_err(|error| unreadable(bucket, &error))?),
+            },
+            public_access: read(store, bucket, public_access_block::DOCUMENT).await?.unwrap_or_default(),
+            ownership: read(store, bucket, ownership_controls::DOCUMENT).await?.unwrap_or_default(),
+            encryption: read(store, bucket, configuration::DOCUMENT)
+                .await?
+                .unwrap_or_else(|| Encryption::initial(false)),
+            acl: read(store, bucket, acl::DOCUMENT).await?,
+        })
+    }
+
+    /// Algorithm and key of writes that say nothing.
+    pub(crate) fn default_encryption(&self) -> (&'static str, Option<&str>) {
+        match &self.encryption.algorithm {
+            Algorithm::S3 => ("AES256", None),
+            Algorithm::Kms(key) => ("aws:kms", key.as_deref()),
+            Algorithm::Dsse(key) => ("aws:kms:dsse", key.as_deref()),
+        }
+    }
+
+    /// What speaks about a request but for lists, on top of the caller's `own`; `owner` is whose the bucket or object is. An object of
+    /// another account stands under the bucket's policy only as far as that denies, and RestrictPublicBuckets keeps everybody out who is
+    /// not of the bucket's account.
+    pub(crate) fn sources<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        owner: &'a AccountId,
+        caller: Option<&AccountId>,
+        own: Sources<'a>,
+    ) -> Sources<'a> {
+        let cut = self.cuts_public_access() && caller != Some(&bucket.owner);
+        Sources {
+            resource: self.policy.as_ref().map(BucketPolicy::policy),
+            resource_account: if cut { bucket.owner.as_str() } else { owner.as_str() },
+            resource_denies_only: *owner != bucket.owner,
+            public_access_cut: cut,
+            ..own
+        }
+    }
+
+    /// What the list of the bucket or of the object grants. Of an object that is not there, the bucket's list tells who may know that.
+    pub(crate) fn granted(
+        &self,
+        operation: &str,
+        action: &str,
+        caller: Option<&AccountId>,
+        object: Option<&Option<Arc<Version>>>,
+    ) -> Option<Reach> {
+        let (on, permission) = acl::needed(operation, action)?;
+        let (list, permission) = match (on, object) {
+            (On::Bucket, _) => (self.acl.as_ref(), permission),
+            (On::Object, Some(Some(version))) => (version.acl.as_ref(), permission),
+            (On::Object, Some(None)) => (self.acl.as_ref(), Permission::Read),
+            (On::Object, None) => return None,
+        };
+        acl::granted(list, caller, permission, self.public_access.in_force().ignore_public_acls)
     }
 }
 
@@ -89,18 +155,7 @@ impl Gateway {
             return Ok(rules);
         }
         let changes = self.rules.changes();
-        let rules = Arc::new(BucketRules {
-            policy: match self.store.get_document(bucket, bucket_policy::DOCUMENT).await? {
-                None => None,
-                Some(bytes) => Some(BucketPolicy::from_bytes(bytes).map_err(|error| unreadable(bucket, &error))?),
-            },
-            public_access: read(&self.store, bucket, public_access_block::DOCUMENT).await?.unwrap_or_default(),
-            ownership: read(&self.store, bucket, ownership_controls::DOCUMENT).await?.unwrap_or_default(),
-            encryption: read(&self.store, bucket, configuration::DOCUMENT)
-                .await?
-                .unwrap_or_else(|| Encryption::initial(false)),
-            acl: read(&self.store, bucket, acl::DOCUMENT).await?,
-        });
+        let rules = Arc::new(BucketRules::read(&self.store, bucket).await?);
         self.rules.keep(bucket.id, &rules, changes);
         Ok(rules)
     }

@@ -10,8 +10,8 @@ use crate::{
 };
 use tresor_model::{Caller, ChangeRecord, KeyArn};
 use tresor_policy::{
-    Bindings, CallerNames, Context, GrantTerms, Policy, PolicyKind, Question, Reach, Reason, RequestFacts, Requester,
-    Sources, decide_identity, decide_key,
+    Bindings, CallerNames, Context, Decision, GrantTerms, Policy, PolicyKind, Question, Reach, Reason, RequestFacts,
+    Requester, Sources, decide_identity, decide_key,
 };
 
 /// One call of a KMS operation.
@@ -166,6 +166,28 @@ impl KeyRing {
             _ if foreign.is_some() => refused(NOT_HERE),
             _ => refused(&decision.because(&action)),
         }
+    }
+
+    /// Decides as `permit` would and tells about it, for `tresor policy explain`; permits nothing.
+    pub fn explain<T>(
+        &self,
+        call: &Call<'_>,
+        found: &Found,
+        tell: impl FnOnce(&Question<'_>, &Policy, &Decision<'_>) -> T,
+    ) -> T {
+        let (action, arn, entry) = (call.action(), &found.arn, &found.entry);
+        let bindings = self.identities.bindings(call.caller);
+        let context = self.context(call, &bindings, Some((&*entry.record, arn)));
+        let names = CallerNames::of(call.caller);
+        let question =
+            Question { who: names.requester(call.caller), action: &action, resource: arn.as_str(), context: &context };
+        let sources = Sources {
+            resource: Some(&entry.policy),
+            resource_account: arn.account(),
+            granted: self.granted(call, &entry.record),
+            ..bindings.sources()
+        };
+        tell(&question, &entry.policy, &decide_key(&question, &sources))
     }
 
     /// The strongest way in which a grant covers the call.

@@ -72,6 +72,11 @@ pub(crate) fn covered(pattern: &str) -> Vec<&'static Action> {
     TABLE.actions.iter().filter(|action| pattern.matches(&action.name, &none, true) == Some(true)).collect()
 }
 
+/// An action as the service writes it, if there is one: written in any case.
+pub fn known_action(name: &str) -> Option<&'static str> {
+    TABLE.actions.iter().map(|action| action.name.as_str()).find(|known| known.eq_ignore_ascii_case(name))
+}
+
 /// Whether S3 has this condition key at all, and whether it comes with one of the actions. Keys of other services and of all
 /// services are not S3's to judge.
 pub(crate) fn key_fits(key: &str, actions: &[&Action]) -> bool {

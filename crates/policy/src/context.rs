@@ -36,6 +36,13 @@ impl Context {
         }
         self
     }
+    /// Sets every key that another context has; those win.
+    pub fn extend(&mut self, other: &Self) -> &mut Self {
+        for (key, values) in &other.0 {
+            self.put(key, values.clone());
+        }
+        self
+    }
     /// Takes a key away.
     pub fn remove(&mut self, key: &str) -> &mut Self {
         if let Ok(at) = self.place(&folded(key)) {

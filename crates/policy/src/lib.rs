@@ -17,6 +17,7 @@ mod public;
 mod rules;
 mod syntax;
 
+pub use actions::known_action;
 pub use bindings::Bindings;
 pub use condition::Seen;
 pub use context::Context;

@@ -78,7 +78,7 @@ enum Sub {
         #[command(subcommand)]
         action: KeyAction,
     },
-    /// Judges policies without a server.
+    /// Judges policies: of files, or of what is stored.
     Policy {
         #[command(subcommand)]
         action: PolicyAction,
@@ -132,10 +132,25 @@ enum PolicyAction {
     /// Runs a file of cases, each a set of policies, a request and the expected decision, and prints each failure. The exit status is 1
     /// when a case fails, 2 when the file cannot be read.
     Check { file: PathBuf },
-    /// Tells which statement decides a request and what it saw. The file holds policies and a request, as a case of `check` does.
-    Explain { file: PathBuf },
+    /// Tells which statement decides a request and what it saw. The policies and the request come from a file, as a case of `check` does,
+    /// or the question is asked of what is stored: policies, lists, tags and grants as they are in the data directory now, by the server
+    /// that runs on it, or here when none does.
+    Explain(Box<ExplainArgs>),
     /// Tells which uploads a bucket policy lets through, and warns where it does not do what it seems to.
     Lint { file: PathBuf },
+}
+
+#[derive(Args)]
+struct ExplainArgs {
+    #[arg(required_unless_present = "action", conflicts_with_all = ["action", "principal", "resource"])]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    asked: policy::Asked,
+    #[command(flatten)]
+    place: Place,
+    /// The account of a user who is named by his name; the first one of the configuration when nothing is said.
+    #[arg(long)]
+    account: Option<String>,
 }
 
 /// A file that was named and cannot be read: exit status 2.
@@ -224,9 +239,14 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
             println!("{} passed, {} failed", report.passed, report.failed.len());
             if report.failed.is_empty() { Ok(()) } else { Err("not every case passed".into()) }
         }
-        Sub::Policy { action: PolicyAction::Explain { file } } => {
-            print(&serde_json::to_string_pretty(&policy::explain(&file).map_err(Unreadable)?)?)
-        }
+        Sub::Policy { action: PolicyAction::Explain(args) } => match *args {
+            ExplainArgs { file: None, asked, place, account } => {
+                command(&place, Command::Explain { account, asked }, &secrets)
+            }
+            ExplainArgs { file: Some(file), .. } => {
+                print(&serde_json::to_string_pretty(&policy::explain(&file).map_err(Unreadable)?)?)
+            }
+        },
         Sub::Policy { action: PolicyAction::Lint { file } } => print(&policy::lint(&file).map_err(Unreadable)?),
         Sub::Root { place, action: RootAction::Rotate { new_file } } => {
             rotate_root(&load(&place)?, place.dev, &secrets, &new_file)?;

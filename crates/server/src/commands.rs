@@ -2,7 +2,7 @@
 
 use crate::{
     assemble::Parts,
-    backup,
+    backup, policy,
     users::{self, UserAction},
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,10 @@ pub enum Command {
     },
     Audit {
         action: AuditAction,
+    },
+    Explain {
+        account: Option<String>,
+        asked: policy::Asked,
     },
     /// Answered by the control socket alone: it tells what it finds while it looks.
     Verify,
@@ -125,6 +129,9 @@ pub async fn run(parts: &Parts, command: Command) -> Result<Value, String> {
         Command::Users { account, action } => users::run(parts, &account_of(parts, account)?, action).await,
         Command::Audit { action } => audit(parts, action).await,
         Command::Inspect { bucket, key } => inspect(parts, &bucket, &key).await,
+        Command::Explain { account, asked } => {
+            policy::explain_stored(parts, &account_of(parts, account)?, &asked).await
+        }
         Command::Verify => Err("verify tells what it finds while it looks".into()),
     }
 }

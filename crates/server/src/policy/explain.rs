@@ -1,9 +1,9 @@
-//! `tresor policy explain FILE`: the decision on one request, the statement that made it, and what every statement saw.
+//! `tresor policy explain`: the decision on one request, the statement that made it, and what every statement saw.
 
 use super::judge::{Asking, PolicySet, read_context};
 use serde_json::{Value, json};
 use std::path::Path;
-use tresor_policy::{Effect, NamedCaller, Question, Statement};
+use tresor_policy::{Bindings, Decision, Effect, NamedCaller, Policy, PolicyKind, Question, Reason, Statement};
 
 /// Reads `{"policies": {...}, "request": {"principal", "action", "resource", "resource_account", "context"}}`, as a case of `check`
 /// without its expectation, and answers with the decision. Errors: a file that cannot be read or says something else.
@@ -34,26 +34,67 @@ fn answer(document: &Value) -> Result<Value, String> {
         encryption_context: &[],
         restrict_public_buckets: document["settings"]["restrict_public_buckets"].as_bool().unwrap_or(false),
     };
-    let decision = asking.decide(&set);
-    let question = asking.question();
+    let (decision, question) = (asking.decide(&set), asking.question());
+    Ok(told_about(&decision, &question, set.all(), set.boundary.is_some()))
+}
+
+/// A decision that was made by what is stored.
+pub struct Told<'a> {
+    pub bindings: &'a Bindings,
+    /// The policy of the bucket, key or role.
+    pub resource: Option<&'a Policy>,
+    pub question: &'a Question<'a>,
+    pub decision: &'a Decision<'a>,
+}
+
+/// The same answer, with the question as it was understood.
+pub fn answer_stored(told: &Told<'_>) -> Value {
+    let Told { bindings, resource, question, decision } = told;
+    let named = |kind: PolicyKind| move |policy| (kind.name(), policy);
+    let own = bindings.identity.iter().map(|policy| (PolicyKind::Identity.name(), &**policy));
+    let boundary = bindings.boundary.iter().map(|policy| (PolicyKind::Boundary.name(), &**policy));
+    let session = bindings.session.iter().flat_map(|policies| policies.iter());
+    let session = session.map(|policy| (PolicyKind::Session.name(), &**policy));
+    let all = own.chain(boundary).chain(session).chain(resource.iter().copied().map(named(PolicyKind::Resource)));
+    let mut answer = told_about(decision, question, all, bindings.boundary.is_some());
+    let context: serde_json::Map<String, Value> =
+        question.context.iter().map(|(key, values)| (key.to_owned(), json!(values))).collect();
+    answer["request"] = json!({
+        "principal": question.who.arn.unwrap_or("anonymous"),
+        "action": question.action,
+        "resource": question.resource,
+        "context": context,
+    });
+    answer
+}
+
+fn told_about<'p>(
+    decision: &Decision<'_>,
+    question: &Question<'_>,
+    policies: impl Iterator<Item = (&'static str, &'p Policy)>,
+    bounded: bool,
+) -> Value {
     let decided_by = decision
         .statement
-        .map(|(kind, statement)| json!({"policy": kind.name(), "statement": told(statement, &question)}));
-    let considered = set.all().flat_map(|(side, policy)| {
-        let spoken =
-            policy.statements().iter().filter(|statement| statement.concerns(&question, set.boundary.is_some()));
-        spoken.map(|statement| json!({"policy": side, "statement": told(statement, &question)})).collect::<Vec<_>>()
+        .map(|(kind, statement)| json!({"policy": kind.name(), "statement": told(statement, question)}));
+    let considered = policies.flat_map(|(side, policy)| {
+        let spoken = policy.statements().iter().filter(|statement| statement.concerns(question, bounded));
+        spoken.map(|statement| json!({"policy": side, "statement": told(statement, question)})).collect::<Vec<_>>()
     });
-    Ok(json!({
+    json!({
         "decision": match decision.effect {
             Effect::Allow => "allow",
             Effect::ExplicitDeny => "explicit_deny",
             Effect::ImplicitDeny => "implicit_deny",
         },
-        "because": decision.because(action),
+        "because": match decision.reason {
+            Reason::Granted => "a grant or an access control list allows it".to_owned(),
+            Reason::Root => "the account's root may".to_owned(),
+            _ => decision.because(question.action),
+        },
         "decided_by": decided_by,
         "considered": considered.collect::<Vec<_>>(),
-    }))
+    })
 }
 
 /// A statement and the values it saw.

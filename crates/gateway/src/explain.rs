@@ -1,0 +1,104 @@
+//! What is stored about a bucket and an object, held against one question: for `tresor policy explain`. It reads the store itself, not
+//! what requests keep, and joins the sides by the same functions as a request. Must never permit anything: it makes no `Permit`.
+
+use crate::{
+    acl,
+    authorize::shows_tags,
+    derive::{Asked, Pairs, derive},
+    ops::{bucket_policy::BucketPolicy, ownership_controls::Ownership},
+    rules::BucketRules,
+};
+use std::sync::Arc;
+use tresor_model::{BucketName, Caller, ObjectKey};
+use tresor_policy::{
+    Bindings, CallerNames, Context, Decision, Effect, Policy, Question, RequestFacts, Requester, Sources,
+    decide_resource,
+};
+use tresor_storage::Store;
+
+/// What somebody might ask of S3.
+pub struct StoredQuestion<'a> {
+    pub caller: &'a Caller,
+    pub bindings: &'a Bindings,
+    /// The caller's account as S3 names it.
+    pub canonical_id: Option<&'a str>,
+    /// `PutObject`: whose condition keys are filled.
+    pub operation: &'a str,
+    /// `s3:PutObject`
+    pub action: &'a str,
+    pub bucket: &'a BucketName,
+    pub object_key: Option<&'a ObjectKey>,
+    /// Names in lower case.
+    pub headers: Pairs<'a>,
+    /// Keys that come on top and win over what is derived.
+    pub context: &'a Context,
+    pub facts: RequestFacts<'a>,
+}
+
+impl StoredQuestion<'_> {
+    /// Decides by what is stored and tells about it. `key_arn` finds the KMS key of a write by its name, `None` for `aws/s3`.
+    /// Errors: a bucket that is not there, a document that cannot be read.
+    pub async fn explain<T>(
+        &self,
+        store: &Store,
+        key_arn: impl Fn(Option<&str>) -> Option<String>,
+        tell: impl FnOnce(&Question<'_>, Option<&Policy>, &Decision<'_>) -> T,
+    ) -> Result<T, String> {
+        let name = self.bucket;
+        let unreadable = |error: &dyn std::fmt::Display| format!("the bucket {name} cannot be read: {error}");
+        let bucket = store.bucket(name).await.map_err(|error| unreadable(&error))?;
+        let bucket = bucket.ok_or_else(|| format!("there is no bucket {name}"))?;
+        let rules = BucketRules::read(store, &bucket).await.map_err(|error| unreadable(&error.message))?;
+        let version = match self.object_key {
+            Some(key) => store.version(&bucket, key, None).await.map_err(|error| unreadable(&error))?,
+            None => None,
+        };
+        let version = version.filter(|version| !version.delete_marker).map(Arc::new);
+        let tags: Vec<(String, String)> = match &version {
+            Some(version) if shows_tags(self.action) => {
+                version.tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+            }
+            _ => Vec::new(),
+        };
+        let asked = Asked {
+            operation: self.operation,
+            bucket: Some(name.as_str()),
+            object_key: self.object_key.map(ObjectKey::as_str),
+            headers: self.headers,
+            default_encryption: Some(rules.default_encryption()),
+            existing_tags: &tags,
+            bucket_owner: Some(bucket.owner.as_str()),
+            account: self.caller.account().map(|account| account.as_str()),
+            region: self.facts.region,
+            now: Some(self.facts.now),
+            ..Asked::default()
+        };
+        let key_arn = match self.action {
+            "s3:PutObject" => asked.named_key().and_then(key_arn),
+            _ => None,
+        };
+        let mut context = derive(&Asked { key_arn: key_arn.as_deref(), ..asked }).context;
+        context.set_global(self.caller, self.bindings, &self.facts);
+        context.extend(self.context);
+        let names = CallerNames::of(self.caller);
+        let who = Requester { canonical_id: self.canonical_id, ..names.requester(self.caller) };
+        let arn = self.object_key.map_or_else(|| name.arn(), |key| name.object_arn(key));
+        let question = Question { who, action: self.action, resource: &arn, context: &context };
+
+        let lists = rules.ownership.in_force() != Ownership::BucketOwnerEnforced;
+        let object = (lists && acl::belongs_to_object_owner(self.operation, self.action)).then_some(version);
+        let caller = self.caller.account();
+        let owner = match object.as_ref().and_then(Option::as_ref) {
+            Some(version) => &version.owner,
+            None if acl::belongs_to_writer(self.operation, self.action) => caller.unwrap_or(&bucket.owner),
+            None => &bucket.owner,
+        };
+        let sources = rules.sources(&bucket, owner, caller, self.bindings.sources());
+        let mut decision = decide_resource(&question, &sources);
+        if lists && decision.effect == Effect::ImplicitDeny {
+            let granted = rules.granted(self.operation, self.action, caller, object.as_ref());
+            decision = decide_resource(&question, &Sources { granted, ..sources });
+        }
+        Ok(tell(&question, rules.policy.as_ref().map(BucketPolicy::policy), &decision))
+    }
+}
