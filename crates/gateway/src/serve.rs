@@ -17,7 +17,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 use tresor_audit::AuditSpan;
 use tresor_digest::Md5Pool;
 use tresor_front::{AuthError, AuthInfo, Authenticator, Body, Head, Request, Response, ResponseBody, Service};
@@ -38,6 +38,10 @@ pub struct GatewaySettings {
     pub block_sse_c: bool,
     /// New buckets have no public access block and objects belong to their writers, as on AWS before April 2023.
     pub legacy_buckets: bool,
+    /// Buckets of one account.
+    pub max_buckets: usize,
+    /// Multipart uploads in progress in one bucket.
+    pub max_uploads: usize,
 }
 
 /// What the S3 service works with.
@@ -55,22 +59,24 @@ pub struct GatewayParts {
 /// The S3 service.
 pub struct Gateway {
     pub(crate) settings: GatewaySettings,
-    pub(crate) store: Arc<Store>,
-    pub(crate) keys: Arc<KeyRing>,
-    pub(crate) directory: Arc<Directory>,
-    /// For signatures that lie in a body.
-    pub(crate) authenticator: Arc<Authenticator>,
+    parts: GatewayParts,
     pub(crate) rules: RulesCache,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) md5: Md5Pool,
+    /// Held while a bucket is made.
+    pub(crate) creating: tokio::sync::Mutex<()>,
+}
+
+/// A gateway is its parts with settings and what it remembers.
+impl Deref for Gateway {
+    type Target = GatewayParts;
+
+    fn deref(&self) -> &GatewayParts {
+        &self.parts
+    }
 }
 
 impl Gateway {
     pub fn new(settings: GatewaySettings, parts: GatewayParts) -> Self {
-        let GatewayParts { store, keys, directory, authenticator, clock, entropy, md5 } = parts;
-        let rules = RulesCache::default();
-        Self { settings, store, keys, directory, authenticator, rules, clock, entropy, md5 }
+        Self { settings, parts, rules: RulesCache::default(), creating: tokio::sync::Mutex::default() }
     }
 }
 

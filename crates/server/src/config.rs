@@ -89,6 +89,9 @@ pub struct S3 {
     pub virtual_host_domains: Vec<String>,
     pub block_sse_c: bool,
     pub new_buckets: NewBuckets,
+    pub max_buckets_per_account: usize,
+    /// In progress.
+    pub max_uploads_per_bucket: usize,
 }
 
 /// What a new bucket has when its creator says nothing.
@@ -108,6 +111,9 @@ impl Default for S3 {
             virtual_host_domains: vec!["s3.localhost".into(), "localhost".into()],
             block_sse_c: false,
             new_buckets: NewBuckets::default(),
+            // AWS's default quota.
+            max_buckets_per_account: 10_000,
+            max_uploads_per_bucket: 10_000,
         }
     }
 }

@@ -151,6 +151,8 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
         virtual_host_domains: config.s3.virtual_host_domains.clone(),
         block_sse_c: config.s3.block_sse_c,
         legacy_buckets: config.s3.new_buckets == NewBuckets::Legacy,
+        max_buckets: config.s3.max_buckets_per_account,
+        max_uploads: config.s3.max_uploads_per_bucket,
     };
     let auth = AuthSettings { sigv2: config.auth.sigv2, virtual_host_domains: config.s3.virtual_host_domains.clone() };
     let authenticator = Arc::new(Authenticator::new(auth, Arc::clone(&parts.directory), Arc::clone(&parts.clock)));

@@ -137,12 +137,18 @@ impl Operation for CreateBucket {
         if settings.block_sse_c {
             documents.push((DOCUMENT, Encryption::initial(true).to_bytes()));
         }
-        // What a bucket has by default needs no document.
-        if ownership != ownership_controls::Stored::default() {
-            documents.push((ownership_controls::DOCUMENT, ownership.to_bytes()));
-        }
-        if block != public_access_block::Stored::default() {
-            documents.push((public_access_block::DOCUMENT, block.to_bytes()));
+        documents.extend(ownership.document());
+        documents.extend(block.document());
+        // One after the other, so that the limit holds.
+        let _creating = cx.gateway.creating.lock().await;
+        if cx.store.bucket(&bucket).await?.is_none()
+            && !cx.store.has_room_for_bucket(&owner, settings.max_buckets).await?
+        {
+            return Err(S3Error::new(
+                StatusCode::BAD_REQUEST,
+                "TooManyBuckets",
+                "You have attempted to create more buckets than allowed",
+            ));
         }
         match cx.store.create_bucket(&bucket, &owner, &settings.region, documents).await {
             // S3's first region answers 200 to an owner who makes a bucket again, and resets its list.

@@ -113,6 +113,12 @@ impl Operation for CreateMultipartUpload {
         let gateway = cx.gateway;
         // An upload needs somebody who began it: S3 refuses anonymous ones whatever a policy allows.
         let initiator = account(cx)?;
+        let most = gateway.settings.max_uploads;
+        if !cx.store.has_room_for_upload(&bucket, most).await? {
+            return Err(S3Error::invalid_request(format!(
+                "The bucket has its limit of {most} multipart uploads in progress. Complete or abort some of them first."
+            )));
+        }
         let (object_owner, acl) = AclRules::of(gateway, &bucket).await?.of_new_object(cx, &bucket, &input.acl)?;
         let source = resolve::resolve(cx, &bucket, input.sse).await?;
         let etag = resolve::etag_rule(&source);

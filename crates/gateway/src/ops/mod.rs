@@ -24,6 +24,7 @@ pub(crate) mod post_object;
 pub(crate) mod public_access_block;
 pub(crate) mod put_object;
 pub(crate) mod reading;
+pub(crate) mod sub_resource;
 pub(crate) mod upload_part;
 pub(crate) mod upload_part_copy;
 pub(crate) mod writing;

@@ -1,7 +1,7 @@
 //! GetBucketOwnershipControls, PutBucketOwnershipControls, DeleteBucketOwnershipControls and their document. Source: S3 user guide,
 //! "Controlling ownership of objects and disabling ACLs for your bucket".
 
-use super::bucket::Named;
+use super::{bucket::Named, sub_resource::SubResource};
 use crate::{
     acl,
     authorize::{Access, Permit},
@@ -54,32 +54,13 @@ impl Ownership {
     }
 }
 
-/// What a bucket has: AWS's default for new buckets where nothing was ever said; deleting says that there are none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
-pub(crate) enum Stored {
-    #[n(0)]
-    Removed,
-    #[n(1)]
-    Set(#[n(0)] Ownership),
-}
+pub(crate) type Stored = super::sub_resource::Stored<Ownership>;
 
-impl Stored {
-    /// The rule in force: without controls an object belongs to its writer, as before there were any.
-    pub(crate) fn in_force(self) -> Ownership {
-        match self {
-            Self::Removed => Ownership::ObjectWriter,
-            Self::Set(ownership) => ownership,
-        }
-    }
-    pub(crate) fn to_bytes(self) -> Vec<u8> {
-        minicbor::to_vec(self).expect("encoding into a Vec cannot fail")
-    }
-}
-
-impl Default for Stored {
-    fn default() -> Self {
-        Self::Set(Ownership::BucketOwnerEnforced)
-    }
+impl SubResource for Ownership {
+    const DOCUMENT: &'static str = DOCUMENT;
+    const NEW: Self = Self::BucketOwnerEnforced;
+    /// Without controls an object belongs to its writer, as before there were any.
+    const WITHOUT: Self = Self::ObjectWriter;
 }
 
 /// Reads `OwnershipControls`: exactly one rule. Errors: MalformedXML.

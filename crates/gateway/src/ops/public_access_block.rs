@@ -1,7 +1,7 @@
 //! GetPublicAccessBlock, PutPublicAccessBlock, DeletePublicAccessBlock and their document. Source: S3 user guide, "Blocking public
 //! access to your Amazon S3 storage".
 
-use super::bucket::Named;
+use super::{bucket::Named, sub_resource::SubResource};
 use crate::{
     authorize::{Access, Permit},
     error::S3Error,
@@ -40,14 +40,7 @@ pub(crate) struct PublicAccessBlock {
     pub restrict_public_buckets: bool,
 }
 
-/// What a bucket has: AWS's default for new buckets where nothing was ever said; deleting says that there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
-pub(crate) enum Stored {
-    #[n(0)]
-    Removed,
-    #[n(1)]
-    Set(#[n(0)] PublicAccessBlock),
-}
+pub(crate) type Stored = super::sub_resource::Stored<PublicAccessBlock>;
 
 impl PublicAccessBlock {
     pub(crate) const ALL: Self = Self {
@@ -58,23 +51,15 @@ impl PublicAccessBlock {
     };
 }
 
-impl Stored {
-    /// The switches in force.
-    pub(crate) fn in_force(self) -> PublicAccessBlock {
-        match self {
-            Self::Removed => PublicAccessBlock::default(),
-            Self::Set(block) => block,
-        }
-    }
-    pub(crate) fn to_bytes(self) -> Vec<u8> {
-        minicbor::to_vec(self).expect("encoding into a Vec cannot fail")
-    }
-}
-
-impl Default for Stored {
-    fn default() -> Self {
-        Self::Set(PublicAccessBlock::ALL)
-    }
+impl SubResource for PublicAccessBlock {
+    const DOCUMENT: &'static str = DOCUMENT;
+    const NEW: Self = Self::ALL;
+    const WITHOUT: Self = Self {
+        block_public_acls: false,
+        ignore_public_acls: false,
+        block_public_policy: false,
+        restrict_public_buckets: false,
+    };
 }
 
 /// Reads `PublicAccessBlockConfiguration`; a switch that is not named is off. Errors: MalformedXML.
