@@ -12,11 +12,16 @@ use std::{
     },
     thread,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 use tresor_storage::{Batch, Expected, MetaError, Partition, Write, added};
 
 /// Batches that share one sync.
 const MAX_GROUP: usize = 512;
+/// How often a group lets others run before it is closed.
+const YIELDS: usize = 3;
 /// Bytes that share one sync.
 const MAX_GROUP_BYTES: usize = 8 << 20;
 /// Above every partition of a bucket: where the index says up to which entry it holds the log.
@@ -25,7 +30,7 @@ pub(crate) const APPLIED: &[u8] = &[0xff; 17];
 pub(crate) struct Commit {
     pub partition: Partition,
     pub batch: Batch,
-    pub answer: oneshot::Sender<Result<(), MetaError>>,
+    pub answer: Answer,
 }
 
 pub(crate) fn engine(error: impl std::fmt::Display) -> MetaError {
@@ -66,6 +71,25 @@ pub(crate) struct Committer {
     /// Set by a write that failed: what lies in the log is unknown then, so nothing is acknowledged any more.
     broken: Option<String>,
     hot: Hot,
+    /// Where the callers wait, if they all wait there.
+    runtime: Option<Handle>,
+}
+
+type Answer = oneshot::Sender<Result<(), MetaError>>;
+
+/// Tells a group's callers how it went. Inside the runtime, where waking one caller costs no system call: from here, each would.
+fn answer(runtime: Option<&Handle>, callers: Vec<Answer>, outcome: &Result<(), String>) {
+    let outcome = outcome.clone();
+    let tell = move || {
+        for caller in callers {
+            // A caller that is gone does not need its answer.
+            drop(caller.send(outcome.clone().map_err(MetaError::Engine)));
+        }
+    };
+    match runtime {
+        Some(runtime) => drop(runtime.spawn(async move { tell() })),
+        None => tell(),
+    }
 }
 
 /// What the group has written so far, seen by the guards of its later batches.
@@ -75,21 +99,30 @@ const MAX_HOT: usize = 1024;
 
 impl Committer {
     pub(crate) fn new(db: Arc<DB>, log: Log) -> Self {
-        Self { db, log, checkpoint: None, broken: None, hot: Hot::default() }
+        Self { db, log, checkpoint: None, broken: None, hot: Hot::default(), runtime: Handle::try_current().ok() }
     }
 
     pub(crate) fn run(mut self, mut waiting: mpsc::Receiver<Commit>) {
         while let Some(first) = waiting.blocking_recv() {
             let mut bytes = first.batch.bytes();
             let mut group = vec![first];
-            while group.len() < MAX_GROUP && bytes < MAX_GROUP_BYTES {
-                match waiting.try_recv() {
-                    Ok(commit) => {
-                        bytes += commit.batch.bytes();
-                        group.push(commit);
+            // Where the processors are busy, those who are about to commit get to run first, and one sync serves them too; where they are
+            // idle, nothing is waited for.
+            for _ in 0..YIELDS {
+                let before = group.len();
+                while group.len() < MAX_GROUP && bytes < MAX_GROUP_BYTES {
+                    match waiting.try_recv() {
+                        Ok(commit) => {
+                            bytes += commit.batch.bytes();
+                            group.push(commit);
+                        }
+                        Err(_) => break,
                     }
-                    Err(_) => break,
                 }
+                if group.len() == before && before > 1 {
+                    break;
+                }
+                thread::yield_now();
             }
             self.commit(group);
         }
@@ -125,10 +158,7 @@ impl Committer {
             tracing::error!(error = %why, "the log failed; no write is accepted until a restart");
             self.broken = Some(why.clone());
         }
-        for answer in accepted {
-            // A caller that is gone does not need its answer.
-            drop(answer.send(written.clone().map_err(MetaError::Engine)));
-        }
+        answer(self.runtime.as_ref(), accepted, &written);
     }
 
     fn write(&mut self, rows: &[Row]) -> Result<(), String> {
