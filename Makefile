@@ -13,7 +13,7 @@ PYTHON := $(VENV)/bin/python
 
 .PHONY: help
 help: ## Lists the commands.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 .PHONY: system
 system: ## Installs the Debian packages that the build needs.
@@ -72,13 +72,27 @@ docs: build ## Writes the generated documents.
 	"$(CARGO_TARGET_DIR)/debug/tresor" operations --markdown > docs/operations.md
 
 .PHONY: bench
-bench: release venv ## Measures, as ratios side by side in one run.
-	cargo bench --locked -p tresor-benches
-	TRESOR_BIN="$(CARGO_TARGET_DIR)/release/tresor" $(PYTHON) benches/end_to_end.py
+bench: release venv ## Measures, as ratios side by side in one run; QUICK=1 takes 90 seconds and leaves the criterion benches out.
+	$(if $(QUICK),,cargo bench --locked -p tresor-benches)
+	$(if $(QUICK),,TRESOR_BIN="$(CARGO_TARGET_DIR)/release/tresor" $(PYTHON) benches/kms_and_memory.py)
+	TRESOR_BIN="$(CARGO_TARGET_DIR)/release/tresor" $(PYTHON) benches/end_to_end.py $(if $(QUICK),--quick)
+
+# All packages are selected so that what they depend on is built with the features that the tests have built it with.
+INSTRUCTIONS := cargo build --locked --config benches/instructions/profile.toml --workspace --bin instructions
+
+.PHONY: instructions
+instructions: rocksdb ## Holds hot operations to their budget of instructions (valgrind).
+	$(INSTRUCTIONS)
+	"$(CARGO_TARGET_DIR)/debug/instructions"
+
+.PHONY: instructions-budget
+instructions-budget: rocksdb ## Records a new budget of instructions.
+	$(INSTRUCTIONS)
+	"$(CARGO_TARGET_DIR)/debug/instructions" --write
 
 .PHONY: policy-differential
 policy-differential: build venv ## Compares policy decisions with a third party's simulator (npm, AGPL; not in ci).
 	TRESOR_BIN="$(CARGO_TARGET_DIR)/debug/tresor" $(PYTHON) tools/policy-differential/run.py --write
 
 .PHONY: ci
-ci: lint deny test ## What .ci/run runs.
+ci: lint deny test instructions ## What .ci/run runs.

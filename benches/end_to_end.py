@@ -1,181 +1,206 @@
-"""PUT and GET at 4 KiB, 1 MiB and 64 MiB for every kind of encryption, and the memory of 32 uploads and downloads at once.
+"""The end-to-end table: Tresor beside the sink (the limit line of the machine) and whatever peers are installed, in one run, in turns.
 
-One run, one server, modes in turns: what counts is the ratio to SSE-S3 and the server's own CPU, not the rate, which the Python
-clients and the machine bound. Stops by itself after about two minutes."""
+    end_to_end.py [--quick] [--rows REGEX] [--out FILE.json] [--list-keys N] [--rounds N] [--seconds S]
 
-import base64
-import concurrent.futures
-import hashlib
-import http.client
+Starts what it measures on free ports of loopback, makes the load with `tresor bench`, keeps everything as benches/results/COMMIT.json
+and writes docs/performance.md. A rate means something only on a quiet machine: the page says whether it was one."""
+
+import argparse
+import datetime
 import json
 import os
 import pathlib
+import re
+import statistics
+import subprocess
 import sys
 import tempfile
-import threading
-import time
-import urllib.parse
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
 
-from botocore.auth import S3SigV4Auth, SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+import page
+from peers import peers, sinks
+from rows import rows
+from harness import ACCOUNTS, KEY_ID, Server, binary
 
-import sse
-from harness import ACCOUNTS, KEY_ID, REGION, Server
-
-SSE = "x-amz-server-side-encryption"
-CUSTOMER = {
-    f"{SSE}-customer-algorithm": "AES256",
-    f"{SSE}-customer-key": base64.b64encode(sse.CUSTOMER_KEY).decode(),
-    f"{SSE}-customer-key-MD5": base64.b64encode(hashlib.md5(sse.CUSTOMER_KEY).digest()).decode(),
-}
-KMS = {SSE: "aws:kms", f"{SSE}-aws-kms-key-id": KEY_ID}
-PUT = {
-    "s3": {},
-    "kms": KMS,
-    "bucket-key": KMS | {f"{SSE}-bucket-key-enabled": "true"},
-    "dsse": KMS | {SSE: "aws:kms:dsse"},
-    "sse-c": CUSTOMER,
-}
-GET = {mode: CUSTOMER if mode == "sse-c" else {} for mode in PUT}
-# Size, requests, clients at once.
-SIZES = {"4 KiB": (4 << 10, 2000, 8), "1 MiB": (1 << 20, 120, 4), "64 MiB": (64 << 20, 4, 2)}
+ROOT = pathlib.Path(__file__).parent.parent
+# Processors that others used while a row ran; above it rates mean little.
+QUIET = 0.3
+# The whole server's memory in a run, in MiB.
+MEMORY_BOUND = 200
 
 
-class Unsigned(S3SigV4Auth):
-    def payload(self, request):
-        return "UNSIGNED-PAYLOAD"
+def git(*arguments):
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def call(base, connection, method, path, headers, body=None):
-    request = AWSRequest(method, base + path, headers=dict(headers) | {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
-    Unsigned(Credentials(*ACCOUNTS["main"][1:]), "s3", REGION).add_auth(request)
-    connection.request(method, path, body=body, headers=dict(request.headers.items()))
-    answer = connection.getresponse()
-    while answer.read(1 << 20):
-        pass
-    assert answer.status == 200, (method, path, answer.status)
-
-
-def cpu(pid):
-    """Seconds that the server has used."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def load(server, method, mode, size, count, clients):
-    """Requests a second and the server's CPU for each, in seconds."""
-    base = server.endpoints["http"]
-    host = urllib.parse.urlsplit(base)
-    body = os.urandom(size) if method == "PUT" else None
-    headers = (PUT if method == "PUT" else GET)[mode]
-
-    def client(number):
-        connection = http.client.HTTPConnection(host.hostname, host.port)
-        for n in range(number, count, clients):
-            call(base, connection, method, f"/bench/{mode}/{size}/{n}", headers, body)
-
-    used, start = cpu(server.process.pid), time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-        list(pool.map(client, range(clients)))
-    return count / (time.monotonic() - start), (cpu(server.process.pid) - used) / count
-
-
-def throughput(server):
-    print("| size | mode | PUT/s | CPU a PUT | ratio | GET/s | CPU a GET | ratio |\n|---|---|---|---|---|---|---|---|")
-    for name, (size, count, clients) in SIZES.items():
-        base = {}
-        for mode in PUT:
-            cells = []
-            for method in ("PUT", "GET"):
-                rate, seconds = load(server, method, mode, size, count, clients)
-                base.setdefault(method, seconds)
-                cells += [f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}", f"{seconds * 1e6:.0f} µs", f"{seconds / base[method]:.2f}"]
-            print(f"| {name} | {mode} | {' | '.join(cells)} |", flush=True)
-
-
-def memory(server, clients=32, size=64 << 20):
-    """The most resident memory, in MiB, while `clients` upload and then download `size` bytes each."""
-    base = server.endpoints["http"]
-    host = urllib.parse.urlsplit(base)
-    body = os.urandom(size)
-    status = pathlib.Path(f"/proc/{server.process.pid}/status")
-    highest, stop = {"": 0}, threading.Event()
-
-    def watch(method):
-        while not stop.wait(0.02):
-            resident = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmRSS"))
-            highest[method] = max(highest.get(method, 0), resident // 1024)
-
-    def client(method, number):
-        connection = http.client.HTTPConnection(host.hostname, host.port)
-        call(base, connection, method, f"/bench/memory/{number}", {}, body if method == "PUT" else None)
-
-    for method in ("PUT", "GET"):
-        stop.clear()
-        watcher = threading.Thread(target=watch, args=(method,))
-        watcher.start()
-        with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-            list(pool.map(lambda number: client(method, number), range(clients)))
-        stop.set()
-        watcher.join()
-        print(f"{clients} x {method} of {size >> 20} MiB at once: {highest[method]} MiB resident at most (bound: 200)", flush=True)
-    assert max(highest.values()) < 200
-
-
-def kms(server, count=4000, clients=32):
-    """GenerateDataKey and Decrypt over 32 connections against a bare authenticated request (HEAD of a bucket): all signed before."""
-    base = server.endpoints["http"]
-    host = urllib.parse.urlsplit(base)
-    credentials = Credentials(*ACCOUNTS["main"][1:])
-    blob = server.kms().encrypt(KeyId=KEY_ID, Plaintext=b"x" * 32)["CiphertextBlob"]
-    calls = {
-        "HEAD bucket": ("HEAD", "/bench", None, None),
-        "GenerateDataKey": ("POST", "/", "GenerateDataKey", {"KeyId": KEY_ID, "KeySpec": "AES_256"}),
-        "Decrypt": ("POST", "/", "Decrypt", {"CiphertextBlob": base64.b64encode(blob).decode()}),
+def tresor(home, **more):
+    """A development server (SSE-KMS and SSE-C over HTTP), and how `tresor bench` reaches it."""
+    server = Server(home, log="warn", **more).start()
+    _, key, secret = ACCOUNTS["main"]
+    return server, {
+        "url": server.endpoints["http"],
+        "access_key_id": key,
+        "secret_access_key": secret,
+        "kms_key": KEY_ID,
+        "server_pids": [server.process.pid],
     }
-    print("| request | rate | CPU | CPU against HEAD |\n|---|---|---|---|")
-    bare = None
-    for name, (method, path, operation, members) in calls.items():
-        if operation is None:
-            request = AWSRequest(method, base + path, headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
-            Unsigned(credentials, "s3", REGION).add_auth(request)
-            body = None
-        else:
-            body = json.dumps(members).encode()
-            headers = {"X-Amz-Target": f"TrentService.{operation}", "Content-Type": "application/x-amz-json-1.1"}
-            request = AWSRequest(method, base + path, headers=headers, data=body)
-            SigV4Auth(credentials, "kms", REGION).add_auth(request)
-        headers = dict(request.headers.items())
 
-        def client(number):
-            connection = http.client.HTTPConnection(host.hostname, host.port)
-            for _ in range(number, count, clients):
-                connection.request(method, path, body=body, headers=headers)
-                answer = connection.getresponse()
-                answer.read()
-                assert answer.status == 200, (name, answer.status)
 
-        used, start = cpu(server.process.pid), time.monotonic()
-        with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-            list(pool.map(client, range(clients)))
-        rate, seconds = count / (time.monotonic() - start), (cpu(server.process.pid) - used) / count
-        bare = bare or seconds
-        print(f"| {name} | {rate:.0f}/s | {seconds * 1e6:.0f} µs | {seconds / bare:.2f} |", flush=True)
+def measure(home, endpoints, arguments, options):
+    """`tresor bench` over named endpoints, in turns; its document."""
+    targets, out = home / "targets.json", home / "run.json"
+    targets.touch(mode=0o600)
+    targets.write_text(json.dumps({"endpoint": [{"name": name, **endpoint} for name, endpoint in endpoints.items()]}))
+    command = [binary(), "bench", "--quiet", "--targets", str(targets), "--json", str(out), "--bucket", "bench", "--keep"]
+    command += ["--rounds", str(options.rounds), "--duration", str(options.seconds), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
+    if not out.exists():
+        raise SystemExit(f"tresor bench: {done.stderr}")
+    report = json.loads(out.read_text())
+    out.unlink()
+    if "WRONG" in done.stderr:
+        print(f"  {done.stderr.strip()}", file=sys.stderr)
+    return report
+
+
+def figures(result):
+    """What the table shows of each endpoint of a case."""
+    found = {}
+    bulk = page.is_bulk(result["case"])
+    for endpoint in result["endpoints"]:
+        median = endpoint["median"]
+        if median is None:
+            found[endpoint["endpoint"]] = {"skipped": endpoint["skipped"]}
+            continue
+        found[endpoint["endpoint"]] = {
+            "rate": median["bytes_per_second"] / 1e6 if bulk else median["requests_per_second"],
+            "unit": "MB/s" if bulk else "/s",
+            "p50_ms": median["p50_ms"],
+            "p99_ms": median["p99_ms"],
+            "cpu": median["server_cpu_seconds_per_gigabyte"] if bulk else median["server_cpu_us_per_request"],
+            "cpu_unit": "s/GB" if bulk else "us",
+            "peak_mib": (median["peak_resident_bytes"] or 0) / 2**20,
+            "others": median["other_cores"],
+            "errors": median["errors"],
+            "wrong": median["wrong"],
+            "rates": [round(one["bytes_per_second"] / 1e6 if bulk else one["requests_per_second"], 1) for one in endpoint["rounds"]],
+        }
+    return found
+
+
+def ratio(ours, base):
+    """The median of the ratios round by round."""
+    pairs = zip(ours.get("rates", []), base.get("rates", []))
+    ratios = [a / b for a, b in pairs if b]
+    return statistics.median(ratios) if ratios else None
 
 
 def main():
-    with tempfile.TemporaryDirectory(prefix="tresor-bench-") as home:
-        server = Server(home, log="warn").start()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="about 90 seconds: fewer and shorter rounds, a smaller bucket to list, no peers")
+    parser.add_argument("--rows", default="", help="only rows whose name matches")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--list-keys", type=int)
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=None)
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--page", type=pathlib.Path, default=ROOT / "docs/performance.md")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (2 if options.quick else 5)
+    options.seconds = options.seconds or (0.4 if options.quick else 2)
+    options.list_keys = options.list_keys or (20_000 if options.quick else 1_000_000)
+    with_peers = not options.quick if options.peers is None else options.peers
+    started = datetime.datetime.now(datetime.timezone.utc)
+    run = {
+        "commit": git("rev-parse", "--short=12", "HEAD") + ("-dirty" if git("status", "--porcelain") else ""),
+        "date": started.strftime("%Y-%m-%d %H:%M UTC"),
+        "quick": options.quick,
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "build": "debug" if "/debug/" in binary() else "release",
+        "rows": [],
+    }
+    with tempfile.TemporaryDirectory(prefix="tresor-bench-", dir=os.environ.get("BENCH_DIR")) as place:
+        home = pathlib.Path(place)
+        (home / "tresor").mkdir()
+        server, ours = tresor(home / "tresor")
+        running = []
         try:
-            server.client().create_bucket(Bucket="bench")
-            kms(server)
-            memory(server)
-            throughput(server)
+            limits, running = sinks(home, "1GiB" if options.quick else "4GiB")
+            others = peers(home, running) if with_peers else {}
+            run["peers"] = {name: peer["note"] for name, peer in others.items()}
+            run["settings"] = settings()
+            for row in rows(options):
+                if not re.search(options.rows, row["name"]):
+                    continue
+                found = measured_row(home, row, ours, limits, others, options)
+                run["machine"] = found.pop("machine")
+                run["rows"].append(found)
+                print(page.line(found), flush=True)
         finally:
+            for process in running:
+                process.kill()
+                process.wait()
             server.stop()
+    run["seconds_taken"] = round((datetime.datetime.now(datetime.timezone.utc) - started).total_seconds())
+    run["peak_mib"] = max((row["tresor"].get("peak_mib", 0) for row in run["rows"]), default=0)
+    run["memory_bound_mib"] = MEMORY_BOUND
+    others_used = [row["tresor"]["others"] for row in run["rows"] if "others" in row["tresor"]]
+    run["others"] = statistics.median(others_used) if others_used else None
+    run["quiet"] = bool(others_used) and run["others"] <= QUIET
+    out = options.out or ROOT / "benches/results" / f"{run['commit']}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(run, indent=1) + "\n")
+    options.page.write_text(page.markdown(run))
+    print(f"{run['seconds_taken']} s; {out}; {options.page}")
 
 
-main()
+def measured_row(home, row, ours, limits, others, options):
+    """One line of the table: the sink, Tresor with every encryption of the row, the peers; all in turns."""
+    endpoints = {}
+    if row["sink"]:
+        endpoints["sink"] = limits[row["sink"]]
+    endpoints["tresor"] = ours
+    for encryption in row["variants"]:
+        endpoints[encryption] = {**ours, "encryption": encryption}
+    for name, peer in others.items():
+        if not re.search(peer.get("skip", "^$"), row["name"]):
+            endpoints[name] = {key: value for key, value in peer.items() if key not in ("note", "skip")}
+    report = measure(home, endpoints, row["arguments"], options)
+    found = figures(report["results"][0])
+    tresor, sink = found.pop("tresor"), found.pop("sink", {})
+    variants = {encryption: found.pop(encryption) for encryption in row["variants"]}
+    for encryption, variant in variants.items():
+        variant["ratio"] = ratio(variant, tresor)
+        variant["cpu_ratio"] = variant["cpu"] / tresor["cpu"] if variant.get("cpu") and tresor.get("cpu") else None
+        variant["within"] = row["variants"][encryption]
+    return {
+        "name": row["name"],
+        "goal": row.get("goal"),
+        "floor": row.get("floor"),
+        "sink_store": row["sink"],
+        "tresor": tresor,
+        "sink": sink,
+        "ratio": ratio(tresor, sink),
+        "variants": variants,
+        "peers": found,
+        "machine": report["machine"],
+    }
+
+
+def settings():
+    """What was switched on, as the page tells it."""
+    return {
+        "encryption": "SSE-S3 (the default) where no other is named",
+        "authentication": "on: SigV4 on every request, an identity of the main account",
+        "fsync": "on: every write durable before its answer",
+        "audit data_events": "writes (the default)",
+        "transport": "HTTP on loopback, development mode for SSE-C and SSE-KMS over HTTP",
+    }
+
+
+if __name__ == "__main__":
+    main()

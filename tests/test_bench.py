@@ -4,9 +4,11 @@ second, and no rate is compared."""
 import http.server
 import json
 import os
+import pathlib
 import re
 import struct
 import subprocess
+import sys
 import threading
 import urllib.parse
 
@@ -14,6 +16,7 @@ import pytest
 
 from harness import ACCOUNTS, KEY_ID, binary
 
+ROOT = pathlib.Path(__file__).parent.parent
 _, KEY, SECRET = ACCOUNTS["main"]
 OPERATIONS = ["put", "get", "head", "delete", "list", "range", "multipart", "mixed"]
 ENCRYPTIONS = {
@@ -170,6 +173,10 @@ secret_access_key = "{SECRET}"
     first, second = measured(*command)["results"][0]["endpoints"]
     assert first["endpoint"] == "tresor" and first["median"]["ratio"] == 1
     assert second["skipped"] == "not offered" and second["rounds"] == []
+    targets.write_text(targets.read_text() + f'encryption = "kms-bucket-key"\nkms_key = "{KEY_ID}"\nbucket = "{bucket}"\n')
+    measured("--targets", targets, "--endpoint", "tresor", "--op", "put", "--keep", "--prefix", "own/")
+    [first, *_] = server.client().list_objects_v2(Bucket=bucket, Prefix="own/")["Contents"]
+    assert server.client().head_object(Bucket=bucket, Key=first["Key"])["BucketKeyEnabled"]
     targets.chmod(0o644)
     assert "0600" in bench("--targets", targets, status=1).stderr
     targets.write_text(f"[[endpoint]]\nname = 1\nsecret_access_key = '{SECRET}'\n")
@@ -279,6 +286,21 @@ def test_the_report_is_one_file_with_charts(server, bucket, tmp_path):
     assert "put 4 KiB c8" in shown
     kept.write_text(kept.read_text().replace('"form":1', '"form":99'))
     assert "form 99" in subprocess.run([binary(), "bench", "report", kept], capture_output=True, text=True, timeout=60).stderr
+
+
+def test_the_end_to_end_table_is_written(tmp_path):
+    """One short row; what it says of the goal is the machine's business."""
+    kept, page = tmp_path / "run.json", tmp_path / "page.md"
+    command = [sys.executable, ROOT / "benches/end_to_end.py", "--quick", "--rows", "^HEAD", "--rounds", "1", "--seconds", "0.05"]
+    environment = os.environ | {"TRESOR_BIN": binary()}
+    done = subprocess.run([*command, "--out", kept, "--page", page], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    run = json.loads(kept.read_text())
+    [row] = run["rows"]
+    assert row["ratio"] > 0 and row["tresor"]["errors"] == row["tresor"]["wrong"] == 0 and row["variants"]["kms-bucket-key"]["ratio"] > 0
+    assert run["peak_mib"] > 1 and run["settings"]["fsync"].startswith("on") and run["machine"]["cores"] >= 1
+    text = page.read_text()
+    assert "| HEAD 4 KiB c8 |" in text and run["commit"] in text and "data_events" in text
 
 
 def bench_report(*arguments):

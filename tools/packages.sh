@@ -8,6 +8,7 @@ command -v c++ >/dev/null || missing+=(g++)
 command -v clang >/dev/null || missing+=(clang)
 command -v curl >/dev/null || missing+=(curl)
 command -v openssl >/dev/null || missing+=(openssl)
+command -v valgrind >/dev/null || missing+=(valgrind)
 command -v npm >/dev/null || missing+=(nodejs npm)
 # bindgen loads libclang and needs its headers.
 compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || missing+=(libclang-dev)

@@ -177,8 +177,9 @@ fn run_requests(course: &Course<'_>, pace: &Pace) -> (Counts, Reading) {
         while !go.load(Ordering::Acquire) {
             thread::sleep(GLANCE);
         }
-        while !stop.load(Ordering::Relaxed) {
-            if !worker.step(false) {
+        // At least one request each, however short the round is.
+        while worker.step(false) {
+            if stop.load(Ordering::Relaxed) {
                 break;
             }
         }
@@ -235,23 +236,42 @@ fn run_uploads(course: &Course<'_>, pace: &Pace) -> (Counts, Reading) {
     (failed, before)
 }
 
-/// One multipart upload, its parts sent by all the workers.
+/// One multipart upload, its parts sent by all the workers; one that fails is aborted.
 fn multipart(course: &Course<'_>, workers: &[Mutex<Worker<'_>>], number: u64, stop: &AtomicBool) -> Result<(), String> {
-    let Case { size, part, payload, .. } = *course.case;
     let path = format!("/{}/{}{number:08}", course.target.bucket, course.prefix);
+    let first = workers.first().ok_or("no client")?;
+    let made = first.lock().post(&path, "uploads=", b"", true)?;
+    let id = elements(&made, "UploadId").first().map(|id| encoded(id)).ok_or("no UploadId")?;
+    let done = send_parts(course, workers, number, stop, &path, &id).and_then(|document| {
+        first.lock().post(&path, &format!("uploadId={id}"), document.as_bytes(), false)?;
+        Ok(())
+    });
+    if done.is_err() {
+        first.lock().abort(&path, &format!("uploadId={id}"));
+    }
+    done
+}
+
+/// Sends all parts; the document that completes the upload.
+fn send_parts(
+    course: &Course<'_>,
+    workers: &[Mutex<Worker<'_>>],
+    number: u64,
+    stop: &AtomicBool,
+    path: &str,
+    id: &str,
+) -> Result<String, String> {
+    let Case { size, part, payload, .. } = *course.case;
     let body = Body::of(course.prefix, number, size);
     let count = size.div_ceil(part.max(1)).max(1);
     if count > MAX_PARTS {
         return Err(format!("{count} parts: S3 takes {MAX_PARTS}"));
     }
-    let first = workers.first().ok_or("no client")?;
-    let made = first.lock().post(&path, "uploads=", b"", true)?;
-    let id = elements(&made, "UploadId").first().map(|id| encoded(id)).ok_or("no UploadId")?;
     let next = AtomicU64::new(0);
     let etags: Vec<Mutex<Option<String>>> = (0..count).map(|_| Mutex::new(None)).collect();
     thread::scope(|scope| {
         for worker in workers {
-            let (next, etags, path, id, body) = (&next, &etags, &path, &id, &body);
+            let (next, etags, body) = (&next, &etags, &body);
             scope.spawn(move || {
                 let mut worker = worker.lock();
                 loop {
@@ -276,8 +296,7 @@ fn multipart(course: &Course<'_>, workers: &[Mutex<Worker<'_>>], number: u64, st
         let _ = write!(document, "<Part><PartNumber>{}</PartNumber><ETag>{etag}</ETag></Part>", n + 1);
     }
     document.push_str("</CompleteMultipartUpload>");
-    first.lock().post(&path, &format!("uploadId={id}"), document.as_bytes(), false)?;
-    Ok(())
+    Ok(document)
 }
 
 fn summed(target: &Target, counts: &Counts, before: &Reading, after: &Reading) -> Round {

@@ -242,6 +242,7 @@ impl Running<'_> {
         round: u32,
         filled: &mut HashSet<(usize, String, u64)>,
     ) -> Result<report::Round, String> {
+        let case = &target.asked(case);
         let reads = case.operation.reads() || case.operation == Operation::List;
         let own = || {
             let name = case.to_string().replace(['/', ' '], "-").to_ascii_lowercase();

@@ -36,6 +36,8 @@ struct Entry {
     kms_key: Option<String>,
     /// What it offers; all if it is not said.
     encryptions: Option<Vec<Encryption>>,
+    /// What its writes ask for, whatever the case says: one server under several names compares its own encryptions, in turns.
+    encryption: Option<Encryption>,
 }
 
 impl std::fmt::Debug for Entry {
@@ -65,12 +67,18 @@ pub(crate) struct Target {
     pub kms_key: Option<String>,
     pub server_pids: Vec<i32>,
     encryptions: Option<Vec<Encryption>>,
+    encryption: Option<Encryption>,
 }
 
 impl Target {
+    /// The case as this endpoint is asked it.
+    pub(crate) fn asked(&self, case: &Case) -> Case {
+        Case { encryption: self.encryption.unwrap_or(case.encryption), ..case.clone() }
+    }
+
     /// Whether the file says that the endpoint can do this.
     pub(crate) fn offers(&self, case: &Case) -> bool {
-        self.encryptions.as_ref().is_none_or(|offered| offered.contains(&case.encryption))
+        self.encryptions.as_ref().is_none_or(|offered| offered.contains(&self.asked(case).encryption))
     }
 }
 
@@ -130,6 +138,7 @@ impl Entry {
             server_pids: Vec::new(),
             kms_key: None,
             encryptions: None,
+            encryption: None,
         }
     }
 
@@ -160,6 +169,7 @@ impl Entry {
             kms_key: self.kms_key.or_else(|| defaults.kms_key.clone()),
             server_pids,
             encryptions: self.encryptions,
+            encryption: self.encryption,
             endpoint,
         })
     }

@@ -271,6 +271,12 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// Gives an upload up. Nothing more can be done when that fails too.
+    pub(crate) fn abort(&mut self, path: &str, query: &str) {
+        let _ = self
+            .call(&Request { method: "DELETE", path, query, headers: &[], upload: None, document: b"" }, Want::Count);
+    }
+
     fn range(&mut self) {
         let Case { size, range, objects, .. } = *self.course.case;
         let number = self.any(objects);
