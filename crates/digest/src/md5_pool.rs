@@ -6,10 +6,14 @@ use bytes::{Buf, Bytes};
 use md5::block_api::compress;
 use parking_lot::{Condvar, Mutex};
 use std::{collections::VecDeque, fmt, sync::Arc, thread};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Bytes of one body that may wait; who brings more waits.
-const WINDOW: usize = 512 << 10;
+const WINDOW: usize = 256 << 10;
+/// Bytes of all bodies together that may wait. They are hashed whoever else is slow, so that waiting for room ends.
+const ALL: usize = 16 << 20;
+/// A smaller piece counts as one of so many bytes: it keeps more in memory than itself.
+const LEAST: usize = 4 << 10;
 /// Blocks that lanes go forward before new bodies may join: 32 KiB.
 const ROUND: usize = 512;
 
@@ -39,6 +43,16 @@ struct Queue {
     kernel: Kernel,
     waiting: Mutex<Waiting>,
     ready: Condvar,
+    /// Room for pieces of all bodies, in units of `LEAST`.
+    room: Arc<Semaphore>,
+}
+
+/// A piece and the room it takes.
+struct Piece {
+    bytes: Bytes,
+    /// In bytes.
+    room: usize,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Default)]
@@ -56,8 +70,8 @@ struct Body {
 
 #[derive(Default)]
 struct Inner {
-    pieces: VecDeque<Bytes>,
-    /// Bytes of `pieces`, and of the one a thread works on.
+    pieces: VecDeque<Piece>,
+    /// The room of `pieces`, and of the one a thread works on.
     held: usize,
     ending: Option<oneshot::Sender<[u8; 16]>>,
     /// A thread has it, or it is in the queue.
@@ -111,7 +125,12 @@ impl Md5Pool {
 
     /// With a kernel that this machine has. Errors: a thread that cannot be started.
     pub fn with(kernel: Kernel, threads: usize) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue { kernel, waiting: Mutex::default(), ready: Condvar::new() });
+        let queue = Arc::new(Queue {
+            kernel,
+            waiting: Mutex::default(),
+            ready: Condvar::new(),
+            room: Arc::new(Semaphore::new(ALL / LEAST)),
+        });
         for _ in 0..threads.max(1) {
             let queue = Arc::clone(&queue);
             thread::Builder::new().name("md5".into()).spawn(move || queue.work())?;
@@ -139,18 +158,23 @@ impl Md5Body {
         if piece.is_empty() {
             return;
         }
+        let room = piece.len().max(LEAST);
+        let units = u32::try_from(room.min(ALL).div_ceil(LEAST)).unwrap_or(u32::MAX);
+        // Only a pool that ends closes its room, and it outlives its bodies.
+        let permit = Arc::clone(&self.queue.room).acquire_many_owned(units).await.ok();
+        let mut piece = Some(Piece { bytes: piece, room, _permit: permit });
         loop {
-            let room = self.body.room.notified();
+            let freed = self.body.room.notified();
             {
                 let mut inner = self.body.inner.lock();
                 if inner.held < WINDOW {
-                    inner.held += piece.len();
-                    inner.pieces.push_back(piece);
+                    inner.held += room;
+                    inner.pieces.extend(piece.take());
                     self.schedule(&mut inner);
                     return;
                 }
             }
-            room.await;
+            freed.await;
         }
     }
 
@@ -178,17 +202,16 @@ impl Md5Body {
 struct Lane {
     body: Arc<Body>,
     chain: Chain,
-    piece: Bytes,
-    /// Bytes of the piece as it came.
-    taken: usize,
+    piece: Piece,
 }
 
 impl Lane {
     fn whole_blocks(&self) -> usize {
-        self.piece.len() / BLOCK
+        self.piece.bytes.len() / BLOCK
     }
 
     /// A body's next piece that has a whole block; nothing when it has none now, and then the body is told so.
+    /// `done` is the room of the piece before.
     fn next(body: Arc<Body>, chain: Option<Chain>, done: usize) -> Option<Self> {
         let mut inner = body.inner.lock();
         let mut chain = chain.unwrap_or_else(|| std::mem::take(&mut inner.chain));
@@ -196,17 +219,16 @@ impl Lane {
         let mut told = done > 0;
         let found = loop {
             let Some(mut piece) = inner.pieces.pop_front() else { break None };
-            let taken = piece.len();
-            chain.take_head(&mut piece);
-            if piece.len() >= BLOCK {
-                break Some((piece, taken));
+            chain.take_head(&mut piece.bytes);
+            if piece.bytes.len() >= BLOCK {
+                break Some(piece);
             }
-            chain.tail.extend_from_slice(&piece);
-            inner.held -= taken;
+            chain.tail.extend_from_slice(&piece.bytes);
+            inner.held -= piece.room;
             told = true;
         };
         let lane = match found {
-            Some((piece, taken)) => Some((chain, piece, taken)),
+            Some(piece) => Some((chain, piece)),
             None => {
                 inner.scheduled = false;
                 match inner.ending.take() {
@@ -221,13 +243,15 @@ impl Lane {
         if told {
             body.room.notify_waiters();
         }
-        lane.map(|(chain, piece, taken)| Self { body, chain, piece, taken })
+        lane.map(|(chain, piece)| Self { body, chain, piece })
     }
 
     /// The piece has no whole block left.
     fn followed(mut self) -> Option<Self> {
-        self.chain.tail.extend_from_slice(&self.piece);
-        Self::next(self.body, Some(self.chain), self.taken)
+        self.chain.tail.extend_from_slice(&self.piece.bytes);
+        let done = self.piece.room;
+        drop(self.piece);
+        Self::next(self.body, Some(self.chain), done)
     }
 }
 
@@ -260,12 +284,13 @@ impl Queue {
                 }
             }
             let blocks = lanes.iter().map(Lane::whole_blocks).min().unwrap_or_default().min(ROUND);
-            let mut streams: Vec<_> = lanes.iter_mut().map(|lane| (&mut lane.chain.state, &lane.piece[..])).collect();
+            let mut streams: Vec<_> =
+                lanes.iter_mut().map(|lane| (&mut lane.chain.state, &lane.piece.bytes[..])).collect();
             self.kernel.advance(&mut streams, blocks);
             drop(streams);
             let mut going = Vec::with_capacity(most);
             for mut lane in lanes {
-                lane.piece.advance(blocks * BLOCK);
+                lane.piece.bytes.advance(blocks * BLOCK);
                 going.extend(if lane.whole_blocks() > 0 { Some(lane) } else { lane.followed() });
             }
             lanes = going;
