@@ -88,7 +88,7 @@ impl Body {
                         if decoder.is_done() {
                             return Err(BodyFault::MalformedChunk);
                         }
-                        decoder.push(&bytes);
+                        decoder.push(bytes);
                     }
                     Protection::Hash(_) => {
                         self.hash.update(&bytes);

@@ -2,7 +2,7 @@
 //! Source: S3 API reference, "Signature calculations for the Authorization header: transferring payload in multiple chunks".
 
 use crate::body::BodyFault;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use subtle::ConstantTimeEq;
 use tresor_digest::Sha256;
 use zeroize::Zeroizing;
@@ -54,7 +54,10 @@ pub struct ChunkDecoder {
     signer: Option<ChunkSigner>,
     expects_trailer: bool,
     state: State,
-    input: BytesMut,
+    /// What was received and not yet decoded. Data is cut out of it, not copied.
+    input: Bytes,
+    /// The beginning of a line, or of the end of a chunk, whose rest is still to come.
+    begun: Vec<u8>,
     hash: Sha256,
     signature: String,
     trailers: Vec<(String, String)>,
@@ -71,7 +74,8 @@ impl ChunkDecoder {
             signer,
             expects_trailer,
             state: State::Header,
-            input: BytesMut::new(),
+            input: Bytes::new(),
+            begun: Vec::new(),
             hash: Sha256::new(),
             signature: String::new(),
             trailers: Vec::new(),
@@ -79,8 +83,12 @@ impl ChunkDecoder {
         }
     }
 
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.input.extend_from_slice(bytes);
+    /// Adds what was received. Copies only what comes before `pull` asked for more.
+    pub fn push(&mut self, bytes: Bytes) {
+        self.input = match self.input.is_empty() {
+            true => bytes,
+            false => [&self.input[..], &bytes].concat().into(),
+        };
     }
     /// The last chunk and its trailers were seen.
     pub fn is_done(&self) -> bool {
@@ -119,20 +127,23 @@ impl ChunkDecoder {
                     if *left == 0 {
                         self.state = State::DataEnd;
                     }
-                    let data = self.input.split_to(take).freeze();
+                    let data = self.input.split_to(take);
                     if self.signer.is_some() {
                         self.hash.update(&data);
                     }
                     return Ok(Some(data));
                 }
                 State::DataEnd => {
-                    if self.input.len() < 2 {
-                        return Ok(None);
+                    while self.begun.len() < 2 {
+                        if self.input.is_empty() {
+                            return Ok(None);
+                        }
+                        self.begun.push(self.input.get_u8());
                     }
-                    if &self.input[..2] != b"\r\n" {
+                    if self.begun != b"\r\n" {
                         return Err(BodyFault::MalformedChunk);
                     }
-                    self.input.advance(2);
+                    self.begun.clear();
                     self.end_chunk()?;
                     self.state = State::Header;
                 }
@@ -154,7 +165,7 @@ impl ChunkDecoder {
     pub fn finish(&mut self) -> Result<(), BodyFault> {
         match self.state {
             State::Done => Ok(()),
-            State::Trailer if self.input.is_empty() => {
+            State::Trailer if self.input.is_empty() && self.begun.is_empty() => {
                 self.end_trailers()?;
                 self.state = State::Done;
                 Ok(())
@@ -163,17 +174,22 @@ impl ChunkDecoder {
         }
     }
 
-    /// One line without its end.
+    /// One line without its end; nothing while its end has not come.
     fn line(&mut self) -> Result<Option<String>, BodyFault> {
-        let Some(end) = self.input.windows(2).position(|pair| pair == b"\r\n") else {
-            return if self.input.len() > MAX_LINE { Err(BodyFault::MalformedChunk) } else { Ok(None) };
-        };
-        if end > MAX_LINE {
-            return Err(BodyFault::MalformedChunk);
+        let most = (MAX_LINE + 2).saturating_sub(self.begun.len()).min(self.input.len());
+        let mut before = self.begun.last().copied();
+        let end = self.input[..most].iter().position(|byte| before.replace(*byte) == Some(b'\r') && *byte == b'\n');
+        let taken = self.input.split_to(end.map_or(most, |end| end + 1));
+        self.begun.extend_from_slice(&taken);
+        match end {
+            Some(_) => {
+                let mut line = std::mem::take(&mut self.begun);
+                line.truncate(line.len() - 2);
+                String::from_utf8(line).map(Some).map_err(|_| BodyFault::MalformedChunk)
+            }
+            None if self.begun.len() < MAX_LINE + 2 => Ok(None),
+            None => Err(BodyFault::MalformedChunk),
         }
-        let line = self.input.split_to(end);
-        self.input.advance(2);
-        String::from_utf8(line.to_vec()).map(Some).map_err(|_| BodyFault::MalformedChunk)
     }
 
     /// `SIZE` in hex, `;chunk-signature=…` behind it when chunks are signed.
@@ -227,7 +243,7 @@ mod tests {
     fn decode(pieces: &[&[u8]], mut decoder: ChunkDecoder) -> Result<Decoded, BodyFault> {
         let mut all = Vec::new();
         for piece in pieces {
-            decoder.push(piece);
+            decoder.push(Bytes::copy_from_slice(piece));
             while let Some(data) = decoder.pull()? {
                 all.extend_from_slice(&data);
             }
