@@ -42,7 +42,7 @@ impl PlainSource for Once {
 pub struct Held(pub Bytes);
 #[async_trait]
 impl CipherSource for Held {
-    async fn read(&mut self, _: usize, range: Range<u64>) -> io::Result<CipherStream> {
+    async fn read(&mut self, _: usize, range: Range<u64>, _: usize) -> io::Result<CipherStream> {
         let piece = self.0.slice(range.start as usize..range.end as usize);
         Ok(CipherStream::new(futures(piece)))
     }

@@ -98,34 +98,35 @@ impl PartCodec {
         aad
     }
 
-    /// Seals `chunk` in place and appends its tags.
-    pub(crate) fn seal(&self, index: u64, last: bool, chunk: &mut Vec<u8>) {
+    /// Seals `plain` into `out`, which must have room for it and its tags, and no more.
+    pub(crate) fn seal(&self, index: u64, last: bool, plain: &[u8], out: &mut [u8]) {
         let (nonce, aad) = (nonce(index, last), self.aad(index, last));
-        let tag = self
-            .inner
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), chunk)
-            .expect("a chunk is far below GCM's 64 GiB");
-        chunk.extend_from_slice(tag.as_ref());
+        let (body, tags) = out.split_at_mut(plain.len());
+        let (tag, outer_tag) = tags.split_at_mut(TAG);
+        self.inner
+            .seal_out_of_place_scatter(Nonce::assume_unique_for_key(nonce), Aad::from(aad), plain, body, &[], tag)
+            .expect("a chunk is far below GCM's 64 GiB, and the lengths agree");
+        debug_assert_eq!(outer_tag.is_empty(), self.outer.is_none());
         if let Some(outer) = &self.outer {
-            let tag = gcm_seal(outer, &nonce, &aad, chunk);
-            chunk.extend_from_slice(&tag);
+            let inner = plain.len() + TAG;
+            let tag = gcm_seal(outer, &nonce, &aad, &mut out[..inner]);
+            out[inner..].copy_from_slice(&tag);
         }
     }
 
-    /// Opens `chunk` in place and cuts its tags off. Errors: NotAuthentic, Malformed.
-    pub(crate) fn open(&self, index: u64, last: bool, chunk: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+    /// Opens `chunk` in place; the bytes of plaintext at its start. Errors: NotAuthentic, Malformed.
+    pub(crate) fn open(&self, index: u64, last: bool, mut chunk: &mut [u8]) -> Result<usize, EnvelopeError> {
         let (nonce, aad) = (nonce(index, last), self.aad(index, last));
         if let Some(outer) = &self.outer {
             let (body, tag) = chunk.split_last_chunk_mut::<TAG>().ok_or(EnvelopeError::Malformed)?;
             gcm_open(outer, &nonce, &aad, body, tag)?;
-            chunk.truncate(chunk.len() - TAG);
+            chunk = body;
         }
         let length = chunk.len().checked_sub(TAG).ok_or(EnvelopeError::Malformed)?;
         self.inner
             .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), chunk)
             .map_err(|_| EnvelopeError::NotAuthentic)?;
-        chunk.truncate(length);
-        Ok(())
+        Ok(length)
     }
 }
 
@@ -200,11 +201,12 @@ pub(crate) mod tests {
         fn any_flipped_bit_of_a_chunk_is_an_error(body in proptest::collection::vec(any::<u8>(), 0..300), at in any::<proptest::sample::Index>(), bit in 0_u8..8) {
             for mode in [SseMode::S3, SseMode::Dsse] {
                 let codec = PartCodec::new(&content_key(mode), 3, &[1; 32], [2; 16]);
-                let mut sealed = body.clone();
-                codec.seal(5, true, &mut sealed);
+                let layers = if mode == SseMode::Dsse { 2 } else { 1 };
+                let mut sealed = vec![0; body.len() + layers * TAG];
+                codec.seal(5, true, &body, &mut sealed);
                 let mut opened = sealed.clone();
-                codec.open(5, true, &mut opened).unwrap();
-                prop_assert_eq!(&opened, &body);
+                let length = codec.open(5, true, &mut opened).unwrap();
+                prop_assert_eq!(&opened[..length], &body[..]);
                 for (index, last) in [(4, true), (5, false)] {
                     prop_assert!(codec.open(index, last, &mut sealed.clone()).is_err());
                 }

@@ -6,23 +6,25 @@ use crate::{
     key::ContentKey,
 };
 use async_trait::async_trait;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt;
-use std::{collections::VecDeque, fmt, io, ops::Range, pin::Pin};
+use std::{collections::VecDeque, fmt, io, ops::Range, pin::Pin, sync::Arc};
+use tresor_buffers::Buffer;
 
 /// Ciphertext on its way from a blob store. It has no method that gives bytes to anyone outside of this crate.
-pub struct CipherStream(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>);
+pub struct CipherStream(Pin<Box<dyn Stream<Item = io::Result<Buffer>> + Send>>);
 
 impl CipherStream {
-    pub fn new(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
-        Self(Box::pin(stream))
+    /// Of pieces that are opened where they lie.
+    pub fn new<P: Into<Buffer> + 'static>(stream: impl Stream<Item = io::Result<P>> + Send + 'static) -> Self {
+        Self(Box::pin(stream.map(|piece| piece.map(Into::into))))
     }
     /// For tests of blob stores, which hold what was written against what is read.
     pub async fn collect(mut self) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         while let Some(piece) = self.0.next().await {
-            all.extend_from_slice(&piece?);
+            all.extend_from_slice(piece?.filled());
         }
         Ok(all)
     }
@@ -37,8 +39,9 @@ impl fmt::Debug for CipherStream {
 /// Where the ciphertext of an object's parts comes from.
 #[async_trait]
 pub trait CipherSource: Send {
-    /// The bytes `range` of the ciphertext of part `part` (counted from 0 in the list given to `open`).
-    async fn read(&mut self, part: usize, range: Range<u64>) -> io::Result<CipherStream>;
+    /// The bytes `range` of the ciphertext of part `part` (counted from 0 in the list given to `open`), in pieces of a multiple of
+    /// `unit` bytes each but for the last.
+    async fn read(&mut self, part: usize, range: Range<u64>, unit: usize) -> io::Result<CipherStream>;
 }
 
 /// Why plaintext could not be given.
@@ -66,10 +69,11 @@ struct Job {
 pub fn open(
     key: ContentKey,
     header: &Header,
-    parts: Vec<SealedPart>,
+    parts: impl Into<Arc<[SealedPart]>>,
     range: Range<u64>,
     source: Box<dyn CipherSource>,
 ) -> Result<PlainBody, EnvelopeError> {
+    let parts = parts.into();
     let size: u64 = parts.iter().map(|part| part.length).sum();
     if range.start > range.end || range.end > size || parts.is_empty() {
         return Err(EnvelopeError::Malformed);
@@ -97,29 +101,38 @@ pub fn open(
         jobs,
         current: None,
         length,
-        primed: None,
+        opened: Opened::default(),
     })
 }
 
 /// Authenticated plaintext.
 pub struct PlainBody {
     key: ContentKey,
-    parts: Vec<SealedPart>,
+    parts: Arc<[SealedPart]>,
     source: Box<dyn CipherSource>,
     chunk: usize,
     overhead: u64,
     jobs: VecDeque<Job>,
     current: Option<Current>,
     length: u64,
-    primed: Option<Bytes>,
+    opened: Opened,
 }
 
 struct Current {
     job: Job,
     stream: CipherStream,
     codec: PartCodec,
-    buffer: BytesMut,
     last_chunk: u64,
+}
+
+/// A piece whose chunks were opened in place.
+#[derive(Default)]
+struct Opened {
+    bytes: Bytes,
+    /// The plaintext in it that is still to be given, in order.
+    spans: VecDeque<Range<usize>>,
+    /// Why the chunk behind them did not open.
+    failed: Option<EnvelopeError>,
 }
 
 impl fmt::Debug for PlainBody {
@@ -136,62 +149,105 @@ impl PlainBody {
 
     /// Opens the first chunk now, so that what fails there fails before an answer begins.
     pub async fn primed(mut self) -> Result<Self, OpenError> {
-        self.primed = self.next().await?;
-        Ok(self)
+        match self.open_piece().await {
+            Ok(_) => Ok(self),
+            Err(error) => Err(error),
+        }
     }
 
     /// The next piece of plaintext, at most one chunk. Errors: NotAuthentic, Malformed, Io; after one the body is over.
     pub async fn next(&mut self) -> Result<Option<Bytes>, OpenError> {
-        if let Some(piece) = self.primed.take() {
-            return Ok(Some(piece));
-        }
-        match self.advance().await {
-            Ok(piece) => Ok(piece),
-            Err(error) => {
-                self.jobs.clear();
-                self.current = None;
-                Err(error)
+        loop {
+            if let Some(span) = self.opened.spans.pop_front() {
+                let bytes = self.opened.bytes.slice(span);
+                if self.opened.spans.is_empty() {
+                    // The memory goes back with the slices.
+                    self.opened.bytes = Bytes::new();
+                }
+                return Ok(Some(bytes));
+            }
+            match self.open_piece().await {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error) => {
+                    self.jobs.clear();
+                    self.current = None;
+                    return Err(error);
+                }
             }
         }
     }
 
-    async fn advance(&mut self) -> Result<Option<Bytes>, OpenError> {
+    /// Opens the chunks of the next piece that has plaintext to give; false at the end.
+    async fn open_piece(&mut self) -> Result<bool, OpenError> {
+        if let Some(error) = self.opened.failed.take() {
+            return Err(error.into());
+        }
+        let unit = self.chunk + self.overhead as usize;
         loop {
             if self.current.is_none() {
-                let Some(job) = self.jobs.pop_front() else { return Ok(None) };
+                let Some(job) = self.jobs.pop_front() else { return Ok(false) };
                 let part = &self.parts[job.part];
-                let stream = self.source.read(job.part, job.sealed.clone()).await?;
+                let stream = self.source.read(job.part, job.sealed.clone(), unit).await?;
                 let codec = PartCodec::new(&self.key, part.number, &part.salt, part.stream);
                 let last_chunk = chunks(part.length, self.chunk as u64) - 1;
-                self.current = Some(Current { job, stream, codec, buffer: BytesMut::new(), last_chunk });
+                self.current = Some(Current { job, stream, codec, last_chunk });
             }
             let Some(current) = &mut self.current else { continue };
             if current.job.chunks.is_empty() {
                 self.current = None;
                 continue;
             }
-            let sealed_left = current.job.sealed.end - current.job.sealed.start;
-            let want = sealed_left.min(self.chunk as u64 + self.overhead) as usize;
-            while current.buffer.len() < want {
-                match current.stream.0.next().await {
-                    Some(piece) => current.buffer.extend_from_slice(&piece?),
-                    None => return Err(EnvelopeError::Malformed.into()),
+            let mut piece = match current.stream.0.next().await {
+                Some(piece) => piece?,
+                None => return Err(EnvelopeError::Malformed.into()),
+            };
+            let mut opened = Opened::default();
+            if let Err(error) = current.open(piece.filled_mut(), unit, &mut opened.spans) {
+                if opened.spans.is_empty() {
+                    return Err(error.into());
                 }
+                // What is authentic before it is still given.
+                opened.failed = Some(error);
             }
-            let mut chunk = current.buffer[..want].to_vec();
-            current.buffer.advance(want);
-            let index = current.job.chunks.start;
-            current.codec.open(index, index == current.last_chunk, &mut chunk)?;
-            current.job.chunks.start += 1;
-            current.job.sealed.start += want as u64;
-            let skip = (current.job.skip as usize).min(chunk.len());
-            current.job.skip = 0;
-            let give = (chunk.len() - skip).min(usize::try_from(current.job.give).unwrap_or(usize::MAX));
-            current.job.give -= give as u64;
-            if give > 0 {
-                return Ok(Some(Bytes::from(chunk).slice(skip..skip + give)));
+            if !opened.spans.is_empty() {
+                opened.bytes = piece.freeze();
+                self.opened = opened;
+                return Ok(true);
             }
         }
+    }
+}
+
+impl Current {
+    /// Opens the chunks of one piece where they lie, and adds the plaintext to be given of each.
+    /// Errors: NotAuthentic; Malformed for a piece that is not made of whole chunks, or that is nothing or too much.
+    fn open(&mut self, piece: &mut [u8], unit: usize, spans: &mut VecDeque<Range<usize>>) -> Result<(), EnvelopeError> {
+        if piece.is_empty() {
+            return Err(EnvelopeError::Malformed);
+        }
+        let job = &mut self.job;
+        let mut at = 0;
+        while at < piece.len() {
+            let left = usize::try_from(job.sealed.end - job.sealed.start).unwrap_or(usize::MAX);
+            let want = left.min(unit);
+            if job.chunks.is_empty() || want == 0 || piece.len() - at < want {
+                return Err(EnvelopeError::Malformed);
+            }
+            let index = job.chunks.start;
+            let length = self.codec.open(index, index == self.last_chunk, &mut piece[at..at + want])?;
+            job.chunks.start += 1;
+            job.sealed.start += want as u64;
+            let skip = (job.skip as usize).min(length);
+            job.skip = 0;
+            let give = (length - skip).min(usize::try_from(job.give).unwrap_or(usize::MAX));
+            job.give -= give as u64;
+            if give > 0 {
+                spans.push_back(at + skip..at + skip + give);
+            }
+            at += want;
+        }
+        Ok(())
     }
 }
 
@@ -220,11 +276,12 @@ mod tests {
     struct Memory(Vec<Vec<u8>>);
     #[async_trait]
     impl CipherSource for Memory {
-        async fn read(&mut self, part: usize, range: Range<u64>) -> io::Result<CipherStream> {
+        async fn read(&mut self, part: usize, range: Range<u64>, unit: usize) -> io::Result<CipherStream> {
             let all = &self.0[part];
             let end = (range.end as usize).min(all.len());
-            let piece = Bytes::copy_from_slice(&all[(range.start as usize).min(end)..end]);
-            Ok(CipherStream::new(futures_util::stream::iter([Ok(piece)])))
+            let pieces = all[(range.start as usize).min(end)..end].chunks(2 * unit);
+            let pieces: Vec<_> = pieces.map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+            Ok(CipherStream::new(futures_util::stream::iter(pieces)))
         }
     }
 

@@ -120,7 +120,7 @@ impl PlainSource for Once {
 struct Held(Bytes);
 #[async_trait]
 impl CipherSource for Held {
-    async fn read(&mut self, _: usize, range: Range<u64>) -> io::Result<CipherStream> {
+    async fn read(&mut self, _: usize, range: Range<u64>, _: usize) -> io::Result<CipherStream> {
         let end = (range.end as usize).min(self.0.len());
         let piece = self.0.slice((range.start as usize).min(end)..end);
         Ok(CipherStream::new(futures_util::stream::iter([Ok(piece)])))

@@ -17,6 +17,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tresor_buffers::BufferPool;
 use tresor_identity::{Directory, DirectoryParts};
 use tresor_kms::{Domain, DomainHeader, KeyRing, KeyRingParts, KeyStore, RootKey, SoftwareKeys, Witness};
 use tresor_model::{AccountId, Clock, Entropy};
@@ -101,7 +102,8 @@ pub async fn assemble(config: &Config, dev: bool, secrets: &Secrets) -> Result<P
     bar.enable_steady_tick(Duration::from_millis(200));
     let meta: Arc<dyn MetaStore> = Arc::new(RocksMeta::open(&data.join("meta"))?);
     bar.finish_and_clear();
-    let blobs = Arc::new(FsBlobs::open(&data.join("blobs")).map_err(unusable)?);
+    let blobs =
+        Arc::new(FsBlobs::open(&data.join("blobs"), BufferPool::new(config.server.buffer_bytes)).map_err(unusable)?);
     let erasure = Arc::new(ErasureFiles::open(&data.join("erasure")).map_err(unusable)?);
     let directory_parts = DirectoryParts {
         store: Arc::new(IdentityRecords::new(Arc::clone(&meta), domain.record_key())),

@@ -66,6 +66,8 @@ pub struct Server {
     pub trusted_proxies: Vec<String>,
     pub max_connections: usize,
     pub drain_seconds: u64,
+    /// Memory for bodies on their way, in bytes.
+    pub buffer_bytes: usize,
 }
 
 impl Default for Server {
@@ -79,6 +81,7 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             max_connections: 4096,
             drain_seconds: 30,
+            buffer_bytes: 64 << 20,
         }
     }
 }
@@ -252,8 +255,11 @@ pub struct KmsKey {
     pub alias: Option<String>,
 }
 
+/// Below this a handful of bodies could not go at full speed.
+const MIN_BUFFER_BYTES: usize = 8 << 20;
+
 /// Settings that a variable may give: section and name. A list is written as TOML: `["10.0.0.0/8"]`.
-const VARIABLES: [(&str, &str); 23] = [
+const VARIABLES: [(&str, &str); 24] = [
     ("", "region"),
     ("", "data_dir"),
     ("server", "listen"),
@@ -264,6 +270,7 @@ const VARIABLES: [(&str, &str); 23] = [
     ("server", "trusted_proxies"),
     ("server", "max_connections"),
     ("server", "drain_seconds"),
+    ("server", "buffer_bytes"),
     ("s3", "virtual_host_domains"),
     ("s3", "block_sse_c"),
     ("s3", "new_buckets"),
@@ -349,6 +356,9 @@ impl Config {
         }
         if self.server.max_connections == 0 {
             return invalid("max_connections must be at least 1".into());
+        }
+        if self.server.buffer_bytes < MIN_BUFFER_BYTES {
+            return invalid(format!("buffer_bytes must be at least {MIN_BUFFER_BYTES}"));
         }
         let holds_secrets =
             self.account.iter().any(|account| account.secret_access_key.is_some() || !account.user.is_empty());

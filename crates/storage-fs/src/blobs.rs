@@ -1,30 +1,22 @@
 //! One file a blob: `BUCKET/SLOT/REST`, where SLOT is the first 28 bits of the owner's time, about 17 minutes. Listing in order is
 //! walking directories in order, and no directory grows beyond what 17 minutes bring.
 
-use crate::sync_directory;
+use crate::{reading, sync_directory, writing};
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::stream;
 use std::{
     collections::HashSet,
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read},
     ops::Range,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
-use tokio::{
-    sync::mpsc,
-    task::{JoinHandle, spawn_blocking},
-};
+use tokio::{sync::mpsc, task::spawn_blocking};
+use tresor_buffers::BufferPool;
 use tresor_envelope::{CipherStream, SealedBody};
 use tresor_storage::{BlobError, BlobId, BlobStore, BlobTree, Surveyed};
 
-/// Bytes handed to the disk at once.
-const WRITE_BYTES: usize = 1 << 20;
-/// Bytes read at once; the next piece is read while this one is opened.
-const READ_BYTES: u64 = 256 << 10;
 /// How often a blob's directory is made again when it vanishes before the blob is in it.
 const CREATE_ATTEMPTS: usize = 16;
 /// Directories remembered as durable.
@@ -32,35 +24,80 @@ const MAX_KNOWN: usize = 10_000;
 const BUCKET_DIGITS: usize = 32;
 const SLOT_DIGITS: usize = 7;
 
+/// What readers get by who only looks: `tresor verify`.
+const READING_BYTES: usize = 16 << 20;
+
 /// Blobs below one directory.
 #[derive(Debug)]
 pub struct FsBlobs {
     root: PathBuf,
     known: Arc<Mutex<HashSet<PathBuf>>>,
+    pool: BufferPool,
 }
 
 impl FsBlobs {
-    pub fn open(root: &Path) -> io::Result<Self> {
+    /// `pool` is what bodies lie in on their way to the disk and back.
+    pub fn open(root: &Path, pool: BufferPool) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         if let Some(parent) = root.parent() {
             sync_directory(parent)?;
         }
-        Ok(Self { root: root.to_owned(), known: Arc::default() })
+        Ok(Self { root: root.to_owned(), known: Arc::default(), pool })
     }
 
     /// For reading only: nothing is made, and a directory that is missing holds no blobs.
     pub fn reading(root: &Path) -> Self {
-        Self { root: root.to_owned(), known: Arc::default() }
+        Self { root: root.to_owned(), known: Arc::default(), pool: BufferPool::new(READING_BYTES) }
     }
 
-    /// The directory and the file of a blob.
-    fn place(&self, id: &BlobId) -> (PathBuf, PathBuf) {
+    fn place(&self, id: &BlobId) -> Place {
         let name = id.to_string();
         let (bucket, rest) = name.split_at(BUCKET_DIGITS);
         let (slot, rest) = rest.split_at(SLOT_DIGITS);
         let directory = self.root.join(bucket).join(slot);
         let file = directory.join(rest);
-        (directory, file)
+        Place { directory, file, known: Arc::clone(&self.known) }
+    }
+}
+
+/// Where a blob lies.
+pub(crate) struct Place {
+    pub directory: PathBuf,
+    pub file: PathBuf,
+    known: Arc<Mutex<HashSet<PathBuf>>>,
+}
+
+impl Place {
+    /// Makes the blob's file, and what is missing above it.
+    pub(crate) fn create(&self) -> io::Result<File> {
+        let mut known = self.known.lock().map_err(|_| io::Error::other("a lock is poisoned"))?;
+        if !known.contains(&self.directory) {
+            prepare(&self.directory)?;
+            if known.len() >= MAX_KNOWN {
+                known.clear();
+            }
+            known.insert(self.directory.clone());
+        }
+        drop(known);
+        // Removing the last blob of a directory removes the directory, perhaps again right after it was made.
+        for _ in 0..CREATE_ATTEMPTS {
+            match create(&self.file) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => prepare(&self.directory)?,
+                other => return other,
+            }
+        }
+        create(&self.file)
+    }
+
+    /// Removes the blob's file, if it is there, and its directory, if that is empty then.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(&self.file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // Only an empty directory goes; whoever needs it again makes it again.
+        drop(fs::remove_dir(&self.directory));
+        Ok(())
     }
 }
 
@@ -80,98 +117,25 @@ fn prepare(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 #[async_trait]
 impl BlobStore for FsBlobs {
     async fn write(&self, id: &BlobId, body: &mut SealedBody) -> Result<u64, BlobError> {
-        let (directory, path) = self.place(id);
-        let known = Arc::clone(&self.known);
-        let (at, home) = (path.clone(), directory.clone());
-        let file = blocking(move || {
-            let mut known = known.lock().map_err(|_| io::Error::other("a lock is poisoned"))?;
-            if !known.contains(&home) {
-                prepare(&home)?;
-                if known.len() >= MAX_KNOWN {
-                    known.clear();
-                }
-                known.insert(home.clone());
-            }
-            drop(known);
-            // Removing the last blob of a directory removes the directory, perhaps again right after it was made.
-            for _ in 0..CREATE_ATTEMPTS {
-                match create(&at) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => prepare(&home)?,
-                    other => return other,
-                }
-            }
-            create(&at)
-        })
-        .await?;
-        let file = Arc::new(file);
-        let mut length = 0;
-        let mut pending = Vec::with_capacity(WRITE_BYTES + 128 * 1024);
-        let mut writing: Option<JoinHandle<io::Result<()>>> = None;
-        while let Some(chunk) = body.next().await? {
-            length += chunk.len() as u64;
-            pending.extend_from_slice(&chunk);
-            if pending.len() >= WRITE_BYTES {
-                // One write is on its way while the next piece is received and sealed.
-                if let Some(before) = writing.take() {
-                    before.await.map_err(io::Error::other)??;
-                }
-                let full = std::mem::replace(&mut pending, Vec::with_capacity(WRITE_BYTES + 128 * 1024));
-                let to = Arc::clone(&file);
-                writing = Some(spawn_blocking(move || (&*to).write_all(&full)));
-            }
-        }
-        if let Some(before) = writing {
-            before.await.map_err(io::Error::other)??;
-        }
-        blocking(move || {
-            (&*file).write_all(&pending)?;
-            file.sync_data()?;
-            sync_directory(&directory)
-        })
-        .await?;
-        Ok(length)
+        writing::write(self.place(id), &self.pool, body).await
     }
 
-    async fn read(&self, id: &BlobId, range: Range<u64>) -> io::Result<CipherStream> {
-        let (_, path) = self.place(id);
-        let reader = blocking(move || {
-            let file = File::open(path)?;
-            if range.start > range.end || file.metadata()?.len() < range.end {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let file = Arc::new(file);
-            let first = (range.start < range.end).then(|| piece(&file, &range)).transpose()?;
-            Ok(Reading {
-                file,
-                at: range.start + first.as_ref().map_or(0, |b: &Bytes| b.len() as u64),
-                end: range.end,
-                first,
-                next: None,
-            })
-        })
-        .await?;
-        Ok(CipherStream::new(stream::unfold(Some(reader), Reading::step)))
+    async fn read(&self, id: &BlobId, range: Range<u64>, unit: usize) -> io::Result<CipherStream> {
+        reading::read(self.place(id).file, &self.pool, range, unit).await
     }
 
     async fn remove(&self, id: &BlobId) -> io::Result<()> {
-        let (directory, path) = self.place(id);
-        blocking(move || {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            // Only an empty directory goes; whoever needs it again makes it again.
-            drop(fs::remove_dir(directory));
-            Ok(())
-        })
-        .await
+        let place = self.place(id);
+        blocking(move || place.remove()).await
     }
 
     async fn list(&self, after: Option<BlobId>, limit: usize) -> io::Result<Vec<BlobId>> {
@@ -270,47 +234,6 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// A range on its way out, one piece ahead.
-struct Reading {
-    file: Arc<File>,
-    at: u64,
-    end: u64,
-    first: Option<Bytes>,
-    next: Option<JoinHandle<io::Result<Bytes>>>,
-}
-
-fn piece(file: &File, range: &Range<u64>) -> io::Result<Bytes> {
-    let mut bytes = vec![0; (range.end - range.start).min(READ_BYTES) as usize];
-    file.read_exact_at(&mut bytes, range.start)?;
-    Ok(bytes.into())
-}
-
-impl Reading {
-    fn read_ahead(&mut self) {
-        if self.at < self.end {
-            let (file, range) = (Arc::clone(&self.file), self.at..self.end);
-            self.at += (range.end - range.start).min(READ_BYTES);
-            self.next = Some(spawn_blocking(move || piece(&file, &range)));
-        }
-    }
-
-    async fn step(this: Option<Self>) -> Option<(io::Result<Bytes>, Option<Self>)> {
-        let mut this = this?;
-        let bytes = match (this.first.take(), this.next.take()) {
-            (Some(first), _) => Ok(first),
-            (None, Some(next)) => next.await.map_err(io::Error::other).flatten(),
-            (None, None) => return None,
-        };
-        match bytes {
-            Ok(bytes) => {
-                this.read_ahead();
-                Some((Ok(bytes), Some(this)))
-            }
-            Err(error) => Some((Err(error), None)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,6 +241,9 @@ mod tests {
     #[tokio::test]
     async fn conforms() {
         let directory = tempfile::tempdir().unwrap();
-        tresor_storage::conformance::blobs(&FsBlobs::open(&directory.path().join("blobs")).unwrap()).await;
+        tresor_storage::conformance::blobs(
+            &FsBlobs::open(&directory.path().join("blobs"), BufferPool::new(16 << 20)).unwrap(),
+        )
+        .await;
     }
 }

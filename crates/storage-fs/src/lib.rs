@@ -2,6 +2,8 @@
 
 mod blobs;
 mod erasure;
+mod reading;
+mod writing;
 
 pub use blobs::FsBlobs;
 pub use erasure::ErasureFiles;

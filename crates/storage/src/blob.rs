@@ -70,8 +70,9 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// Drains `body`. Durable and whole on return; after an error nothing of it can be read, though a remnant may be listed.
     /// Returns the blob's length in bytes.
     async fn write(&self, id: &BlobId, body: &mut SealedBody) -> Result<u64, BlobError>;
+    /// In pieces of a multiple of `unit` bytes each but for the last.
     /// Errors: NotFound, UnexpectedEof for a range beyond the blob (at once or while streaming).
-    async fn read(&self, id: &BlobId, range: Range<u64>) -> io::Result<CipherStream>;
+    async fn read(&self, id: &BlobId, range: Range<u64>, unit: usize) -> io::Result<CipherStream>;
     /// Removing what is not there succeeds.
     async fn remove(&self, id: &BlobId) -> io::Result<()>;
     /// Ids above `after`, ascending, at most `limit`.

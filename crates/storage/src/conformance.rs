@@ -118,7 +118,7 @@ pub fn body(length: usize, fails: bool) -> SealedBody {
 pub async fn blobs(store: &dyn BlobStore) {
     let id =
         |n: u8| BlobId { bucket: BucketId::from_bytes([n; 16]), owner: [n; 16], part: u16::from(n), nonce: [n; 8] };
-    let read = async |n, range| store.read(&id(n), range).await.expect("read").collect().await.expect("bytes");
+    let read = async |n, range| store.read(&id(n), range, 65_552).await.expect("read").collect().await.expect("bytes");
 
     for (n, length) in [(1_u8, 0_usize), (2, 1), (3, 65_536), (4, 3_000_000)] {
         let mut expected = Vec::new();
@@ -132,7 +132,7 @@ pub async fn blobs(store: &dyn BlobStore) {
         for range in [0..0, 0..1, written / 2..written, written - 1..written] {
             assert!(read(n, range.clone()).await == expected[range.start as usize..range.end as usize]);
         }
-        let beyond = match store.read(&id(n), 0..written + 1).await {
+        let beyond = match store.read(&id(n), 0..written + 1, 65_552).await {
             Ok(stream) => stream.collect().await,
             Err(error) => Err(error),
         };
@@ -142,13 +142,13 @@ pub async fn blobs(store: &dyn BlobStore) {
     // A body that fails is never readable.
     assert!(store.write(&id(5), &mut body(200_000, true)).await.is_err());
     store.remove(&id(5)).await.expect("removing a remnant");
-    assert!(store.read(&id(5), 0..1).await.is_err());
+    assert!(store.read(&id(5), 0..1, 1).await.is_err());
 
     let listed = store.list(None, 100).await.expect("list");
     assert_eq!(listed, [1, 2, 3, 4].map(id));
     assert_eq!(store.list(Some(id(2)), 1).await.expect("list"), [id(3)]);
     store.remove(&id(2)).await.expect("remove");
     store.remove(&id(2)).await.expect("remove again");
-    assert!(store.read(&id(2), 0..1).await.is_err());
+    assert!(store.read(&id(2), 0..1, 1).await.is_err());
     assert_eq!(store.list(None, 100).await.expect("list"), [1, 3, 4].map(id));
 }

@@ -12,6 +12,7 @@ mod memory;
 mod meta;
 mod objects;
 mod outbox;
+mod parts;
 mod quotas;
 mod recent;
 mod record;

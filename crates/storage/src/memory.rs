@@ -86,7 +86,7 @@ impl BlobStore for MemoryBlobs {
         Ok(length)
     }
 
-    async fn read(&self, id: &BlobId, range: Range<u64>) -> io::Result<CipherStream> {
+    async fn read(&self, id: &BlobId, range: Range<u64>, _unit: usize) -> io::Result<CipherStream> {
         let all = self.0.lock().get(id).cloned().ok_or(io::ErrorKind::NotFound)?;
         if range.start > range.end || range.end > all.len() as u64 {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -7,9 +7,11 @@ use crate::{
     figures::add,
     garbage::ReadGuard,
     meta::{Batch, Expected},
+    parts::FoundParts,
     record::{Body, Bucket, ETagRule, Garbage, ObjectMeta, PartRow, StoredChecksums, Version, VersionRecord},
     rows::{self, seal_record},
     store::{COMMIT_ATTEMPTS, Shared, Store, partition, to_version},
+    uploads::root_hash,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -175,16 +177,20 @@ impl Store {
         let mut all = self.shared.part_rows(bucket, upload).await?;
         all.retain(|row| chosen.iter().any(|(first, last)| (*first..=*last).contains(&row.number)));
         let count: usize = chosen.iter().map(|(first, last)| usize::from(last - first) + 1).sum();
-        if all.len() != count || crate::uploads::root_hash(&all) != *root {
-            let current = self.version(bucket, &version.key, None).await?;
-            return Err(match current {
-                Some(current) if current.write == version.write => {
-                    StoreError::Corrupt("the parts of an object are not those it was made of")
-                }
-                _ => StoreError::Overtaken,
-            });
+        if all.len() != count || root_hash(all.iter().map(|part| &part.raw)) != *root {
+            return Err(self.not_its_parts(bucket, version).await?);
         }
         Ok(all)
+    }
+
+    /// Why the rows of a version's parts are not those that its record names. Errors: those of reading.
+    async fn not_its_parts(&self, bucket: &Bucket, version: &Version) -> Result<StoreError, StoreError> {
+        Ok(match self.version(bucket, &version.key, None).await? {
+            Some(current) if current.write == version.write => {
+                StoreError::Corrupt("the parts of an object are not those it was made of")
+            }
+            _ => StoreError::Overtaken,
+        })
     }
 
     /// Opens the plaintext bytes `range`. Errors: Corrupt, Io; later ones come from the body.
@@ -204,41 +210,65 @@ impl Store {
                 Body::Parts { upload, .. } => *upload.as_bytes(),
             },
         );
-        let (parts, places) = self.places(bucket, version).await?;
+        let (parts, places) = match &version.body {
+            Body::Inline(_) | Body::Blob(..) => self.places(bucket, version).await?,
+            Body::Parts { .. } => {
+                let found = self.found_parts(bucket, version).await?;
+                (found.sealed, Places::Blobs(found.blobs))
+            }
+        };
         if parts.iter().map(|part| part.length).sum::<u64>() != version.size {
             return Err(StoreError::Corrupt("the parts of an object do not add up to its size"));
         }
         Ok(open(key, &version.envelope.header, parts, range, Box::new(Reader { shared, places, _guard: guard }))?)
     }
 
-    /// The parts of a body and where their ciphertexts lie. Errors: Corrupt, Overtaken.
+    /// The parts of a body and where their ciphertexts lie, by their rows. Errors: Corrupt, Overtaken.
     pub(crate) async fn places(
         &self,
         bucket: &Bucket,
         version: &Version,
-    ) -> Result<(Vec<SealedPart>, Places), StoreError> {
+    ) -> Result<(Arc<[SealedPart]>, Places), StoreError> {
         Ok(match &version.body {
             Body::Inline(part) => {
-                (vec![part.clone()], Places::Inline(partition(bucket.id), rows::inline(&version.write)))
+                ([part.clone()].into(), Places::Inline(partition(bucket.id), rows::inline(&version.write)))
             }
             Body::Blob(part, nonce) => {
                 let id = BlobId { bucket: bucket.id, owner: *version.write.as_bytes(), part: 0, nonce: *nonce };
-                (vec![part.clone()], Places::Blobs(vec![id]))
+                ([part.clone()].into(), Places::Blobs([id].into()))
             }
             Body::Parts { upload, .. } => {
-                let (parts, ids): (Vec<SealedPart>, Vec<BlobId>) = self
-                    .parts(bucket, version)
-                    .await?
-                    .into_iter()
-                    .map(|row| {
-                        let id =
-                            BlobId { bucket: bucket.id, owner: *upload.as_bytes(), part: row.number, nonce: row.nonce };
-                        (row.sealed, id)
-                    })
-                    .unzip();
-                (parts, Places::Blobs(ids))
+                let found = FoundParts::new(bucket.id, upload, self.parts(bucket, version).await?);
+                (found.sealed, Places::Blobs(found.blobs))
             }
         })
+    }
+
+    /// The parts of a multipart object for reading. Their rows are held against the root hash every time; that they are authentic
+    /// follows from it, so what they say is decoded once and kept. Errors: Corrupt, Overtaken.
+    async fn found_parts(&self, bucket: &Bucket, version: &Version) -> Result<FoundParts, StoreError> {
+        let Body::Parts { upload, chosen, root } = &version.body else {
+            return Err(StoreError::Corrupt("an object without parts was read by its parts"));
+        };
+        let mut rows = self.shared.sealed_part_rows(bucket, upload).await?;
+        rows.retain(|(row, _)| {
+            row.last_chunk().is_some_and(|number| {
+                let number = u16::from_be_bytes(*number);
+                chosen.iter().any(|(first, last)| (*first..=*last).contains(&number))
+            })
+        });
+        if root_hash(rows.iter().map(|(_, value)| value)) != *root {
+            return Err(self.not_its_parts(bucket, version).await?);
+        }
+        let name = (bucket.id, *upload, *root);
+        if let Some(found) = self.shared.parts.get(&name) {
+            return Ok(found);
+        }
+        let index = self.shared.index_key(bucket.id);
+        let open = |(row, value): (Vec<u8>, Bytes)| self.shared.open_part(bucket, &index, &row, value);
+        let found = FoundParts::new(bucket.id, upload, rows.into_iter().map(open).collect::<Result<_, _>>()?);
+        self.shared.parts.keep(name, &found);
+        Ok(found)
     }
 
     /// Opens one part that lies in one blob. Errors: Corrupt; later ones come from the body.
@@ -252,7 +282,7 @@ impl Store {
         let shared = Arc::clone(&self.shared);
         let guard = ReadGuard::new(&shared, id.owner);
         let length = part.length;
-        let reader = Reader { shared, places: Places::Blobs(vec![id]), _guard: guard };
+        let reader = Reader { shared, places: Places::Blobs([id].into()), _guard: guard };
         Ok(open(key, header, vec![part], 0..length, Box::new(reader))?)
     }
 
@@ -471,7 +501,7 @@ impl Drop for BlobGuard {
 /// Where the parts of one object lie.
 pub(crate) enum Places {
     Inline(crate::Partition, Vec<u8>),
-    Blobs(Vec<BlobId>),
+    Blobs(Arc<[BlobId]>),
 }
 
 struct Reader {
@@ -482,11 +512,11 @@ struct Reader {
 
 #[async_trait]
 impl CipherSource for Reader {
-    async fn read(&mut self, part: usize, range: Range<u64>) -> io::Result<CipherStream> {
+    async fn read(&mut self, part: usize, range: Range<u64>, unit: usize) -> io::Result<CipherStream> {
         match &self.places {
             Places::Blobs(ids) => {
                 let id = ids.get(part).ok_or(io::ErrorKind::InvalidInput)?;
-                self.shared.blobs.read(id, range).await
+                self.shared.blobs.read(id, range, unit).await
             }
             Places::Inline(partition, row) => {
                 let value = self.shared.meta.get(*partition, row).await.map_err(io::Error::other)?;

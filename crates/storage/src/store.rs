@@ -7,6 +7,7 @@ use crate::{
     garbage::Collector,
     meta::{Batch, MetaError, MetaStore, Partition},
     outbox::kept,
+    parts::PartsCache,
     recent::Recent,
     record::{Bucket, BucketState, Version, VersionRecord},
     rows::{self, open_record, seal_record},
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub in_flight: Mutex<HashSet<BlobId>>,
     pub collector: Collector,
     pub counts: Counts,
+    pub parts: PartsCache,
     pub recent: Recent,
     /// Held while rows of events are removed, or moved out of a bucket that goes.
     pub outbox: tokio::sync::Mutex<()>,
@@ -100,6 +102,7 @@ impl Store {
             in_flight,
             collector: Collector::default(),
             counts: Counts::default(),
+            parts: PartsCache::default(),
             recent: Recent::default(),
             outbox: tokio::sync::Mutex::default(),
             run,

@@ -278,7 +278,11 @@ impl Completing {
             meta,
             tags,
             checksums,
-            body: Body::Parts { upload: self.upload.id, chosen: ranges.clone(), root: root_hash(chosen) },
+            body: Body::Parts {
+                upload: self.upload.id,
+                chosen: ranges.clone(),
+                root: root_hash(chosen.iter().map(|part| &part.raw)),
+            },
             acl,
         };
         let row = rows::upload(&self.upload.key, &self.upload.id);
@@ -344,18 +348,26 @@ impl Shared {
     /// Every part of an upload, ascending.
     pub(crate) async fn part_rows(&self, bucket: &Bucket, upload: &UploadId) -> Result<Vec<PartRow>, StoreError> {
         let index = self.index_key(bucket.id);
+        let rows = self.sealed_part_rows(bucket, upload).await?;
+        rows.into_iter().map(|(row, value)| self.open_part(bucket, &index, &row, value)).collect()
+    }
+
+    /// The rows of every part of an upload, ascending, as they are stored: not yet authentic.
+    pub(crate) async fn sealed_part_rows(
+        &self,
+        bucket: &Bucket,
+        upload: &UploadId,
+    ) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
         let prefix = rows::parts(upload);
         let mut from = prefix.clone();
-        let mut parts = Vec::new();
+        let mut all = Vec::new();
         loop {
             let scan = Scan { prefix: prefix.clone(), from, limit: PAGE };
             let page = self.meta.scan(partition(bucket.id), scan).await?;
             from = page.entries.last().map_or_else(Vec::new, |(row, _)| [&row[..], &[0]].concat());
-            for (row, value) in page.entries {
-                parts.push(self.open_part(bucket, &index, &row, value)?);
-            }
+            all.extend(page.entries);
             if !page.more {
-                return Ok(parts);
+                return Ok(all);
             }
         }
     }
@@ -413,12 +425,12 @@ fn to_part(index: &IndexKey, record: PartRecord, raw: Bytes) -> PartRow {
 }
 
 /// SHA-256 over the rows, each behind its length.
-pub(crate) fn root_hash(parts: &[PartRow]) -> [u8; 32] {
+pub(crate) fn root_hash<'a>(rows: impl IntoIterator<Item = &'a Bytes>) -> [u8; 32] {
     let mut hash = tresor_digest::Sha256::new();
     hash.update(b"tresor/v1/parts");
-    for part in parts {
-        hash.update(&(part.raw.len() as u32).to_be_bytes());
-        hash.update(&part.raw);
+    for row in rows {
+        hash.update(&(row.len() as u32).to_be_bytes());
+        hash.update(row);
     }
     hash.finish()
 }

@@ -75,8 +75,8 @@ impl BlobStore for FaultyBlobs {
             _ => self.0.write(id, body).await,
         }
     }
-    async fn read(&self, id: &BlobId, range: Range<u64>) -> io::Result<CipherStream> {
-        self.0.read(id, range).await
+    async fn read(&self, id: &BlobId, range: Range<u64>, unit: usize) -> io::Result<CipherStream> {
+        self.0.read(id, range, unit).await
     }
     async fn remove(&self, id: &BlobId) -> io::Result<()> {
         if self.1.roll(10) == 0 { Err(io::Error::other("not now")) } else { self.0.remove(id).await }

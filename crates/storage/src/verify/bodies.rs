@@ -106,7 +106,7 @@ impl Walk<'_> {
                 }
             }
             Places::Blobs(ids) => {
-                for (part, id) in parts.iter().zip(ids) {
+                for (part, id) in parts.iter().zip(ids.iter()) {
                     if id.part == 0 && !crate::garbage::is_owned(self.shared, id).await? {
                         let what = format!("no row says that blob {id} is in use: the next sweep would remove it");
                         problems.push(problem(bucket, name, ProblemKind::Missing, what));
@@ -121,7 +121,7 @@ impl Walk<'_> {
     }
 
     async fn blob_length(&mut self, id: &BlobId, expected: u64) -> Option<(ProblemKind, String)> {
-        match self.shared.blobs.read(id, expected..expected).await {
+        match self.shared.blobs.read(id, expected..expected, 1).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Some((ProblemKind::Missing, format!("its blob {id} is gone")));
             }
@@ -131,7 +131,7 @@ impl Walk<'_> {
             Err(error) => return Some((ProblemKind::Damaged, format!("its blob {id} cannot be read: {error}"))),
             Ok(_) => {}
         }
-        let longer = self.shared.blobs.read(id, expected..expected + 1).await.is_ok();
+        let longer = self.shared.blobs.read(id, expected..expected + 1, 1).await.is_ok();
         longer.then(|| (ProblemKind::Length, format!("its blob {id} is longer than {expected} bytes")))
     }
 

@@ -1,0 +1,127 @@
+//! A range of one blob on its way out: what the kernel has in memory is taken at once, what it must fetch is fetched by a thread that
+//! may block, one piece ahead.
+
+use crate::blobs::blocking;
+use futures_util::stream;
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
+    io::{Errno, ReadWriteFlags, preadv2},
+};
+use std::{
+    fs::File,
+    io::{self, IoSliceMut},
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::task::JoinHandle;
+use tresor_buffers::{Buffer, BufferPool};
+use tresor_envelope::CipherStream;
+
+/// Bytes read at once, and at least one unit.
+const READ_BYTES: usize = 260 << 10;
+
+/// Opens a file and streams `range` of it. Errors: NotFound, UnexpectedEof for a range beyond its end.
+pub(crate) async fn read(path: PathBuf, pool: &BufferPool, range: Range<u64>, unit: usize) -> io::Result<CipherStream> {
+    let file = match open_at_once(&path) {
+        Some(file) => file,
+        None => blocking(move || File::open(path)).await?,
+    };
+    if range.start > range.end || file.metadata()?.len() < range.end {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let pieces =
+        Pieces { file: Arc::new(file), pool: pool.clone(), at: range.start, end: range.end, unit, ahead: None };
+    Ok(CipherStream::new(stream::unfold(Some(pieces), Pieces::step)))
+}
+
+/// Nothing where the kernel would have to look at the disk, or cannot tell.
+fn open_at_once(path: &Path) -> Option<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok().map(File::from)
+}
+
+struct Pieces {
+    file: Arc<File>,
+    pool: BufferPool,
+    at: u64,
+    end: u64,
+    unit: usize,
+    /// The next piece on its way from the disk.
+    ahead: Option<JoinHandle<io::Result<Buffer>>>,
+}
+
+impl Pieces {
+    async fn step(this: Option<Self>) -> Option<(io::Result<Buffer>, Option<Self>)> {
+        let mut this = this?;
+        match this.next().await.transpose()? {
+            Ok(buffer) => Some((Ok(buffer), Some(this))),
+            Err(error) => Some((Err(error), None)),
+        }
+    }
+
+    async fn next(&mut self) -> io::Result<Option<Buffer>> {
+        let buffer = match self.ahead.take() {
+            Some(ahead) => ahead.await.map_err(io::Error::other)??,
+            None if self.at == self.end => return Ok(None),
+            None => {
+                let want = self.want();
+                let mut buffer = self.pool.take(want, self.unit).await;
+                let want = self.fitting(want, &buffer);
+                let at = self.at;
+                self.at += want as u64;
+                let found = read_at_once(&self.file, &mut buffer.space()[..want], at)?;
+                if found == want {
+                    buffer.set_filled(want);
+                    return Ok(Some(buffer));
+                }
+                let file = Arc::clone(&self.file);
+                blocking(move || complete(&file, buffer, found, want, at)).await?
+            }
+        };
+        self.read_ahead();
+        Ok(Some(buffer))
+    }
+
+    /// Bytes of the next piece: whole units, or what is left.
+    fn want(&self) -> usize {
+        let most = (READ_BYTES / self.unit).max(1) * self.unit;
+        usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(most)
+    }
+
+    /// As much of it as a buffer holds.
+    fn fitting(&self, want: usize, buffer: &Buffer) -> usize {
+        if want <= buffer.capacity() { want } else { buffer.capacity() / self.unit * self.unit }
+    }
+
+    /// The disk was slower than the kernel's memory: it fetches the next piece while this one is sent, if there is a buffer to spare.
+    fn read_ahead(&mut self) {
+        if self.at == self.end {
+            return;
+        }
+        let want = self.want();
+        if let Some(buffer) = self.pool.try_take(want) {
+            let (file, at) = (Arc::clone(&self.file), self.at);
+            self.at += want as u64;
+            self.ahead = Some(tokio::task::spawn_blocking(move || complete(&file, buffer, 0, want, at)));
+        }
+    }
+}
+
+/// As many bytes as the kernel has in memory from `at` on.
+fn read_at_once(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
+    match preadv2(file, &mut [IoSliceMut::new(into)], at, ReadWriteFlags::NOWAIT) {
+        Ok(found) => Ok(found),
+        // Nothing in memory, or a file system that cannot tell.
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads the bytes from `found` to `want` of a piece that begins at `at` of the file.
+fn complete(file: &File, mut buffer: Buffer, found: usize, want: usize, at: u64) -> io::Result<Buffer> {
+    file.read_exact_at(&mut buffer.space()[found..want], at + found as u64)?;
+    buffer.set_filled(want);
+    Ok(buffer)
+}
