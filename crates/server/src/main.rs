@@ -21,7 +21,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-/// Many small pieces live for one request: docs/decisions/0006.
+/// Many small pieces live for one request: docs/decisions/0007.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
