@@ -44,8 +44,8 @@ def goal(row):
 
 
 def best(row):
-    """The peer with the highest rate."""
-    rated = {name: peer for name, peer in row["peers"].items() if "rate" in peer}
+    """The peer with the highest rate, of those that answered rightly."""
+    rated = {name: peer for name, peer in row["peers"].items() if "rate" in peer and not peer["errors"] + peer["wrong"]}
     if not rated:
         return "-"
     name = max(rated, key=lambda name: rated[name]["rate"])

@@ -47,7 +47,8 @@ pub(crate) fn make_bucket(target: &Target, case: &Case) -> Result<(), String> {
         .call(&request, crate::client::Want::Count)
         .map_err(|error| format!("{} cannot be reached at {}: {error}", target.name, target.url))?;
     let text = String::from_utf8_lossy(&answer.text);
-    match answer.is_success() || text.contains("BucketAlreadyOwnedByYou") {
+    // Somebody else's is found out by the first request; some servers say so of one's own.
+    match answer.is_success() || text.contains("BucketAlreadyOwnedByYou") || text.contains("BucketAlreadyExists") {
         true => Ok(()),
         false => {
             Err(format!("{}: the bucket {} cannot be made: HTTP {} {text}", target.name, target.bucket, answer.status))
