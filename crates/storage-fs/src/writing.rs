@@ -21,7 +21,7 @@ use tresor_storage::BlobError;
 
 /// Bytes handed to the disk at once: one MiB and its tags, so that an object of one MiB is one write, and what the write before left.
 const WRITE_BYTES: usize = (1 << 20) + 2 * PAGE;
-/// Bodies from this length on, in bytes, go past the kernel's cache: docs/decisions/0007.
+/// Bodies from this length on, in bytes, go past the kernel's cache: docs/decisions/0008.
 const DIRECT_FROM: usize = 64 << 10;
 
 /// Drains `body` into a file of its own. Durable on return. A body of one buffer costs one hop to a thread that may block.
