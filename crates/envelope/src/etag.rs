@@ -3,7 +3,7 @@
 
 use crate::primitive::derive;
 use aes::{
-    Aes256,
+    Aes256, Block,
     cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit},
 };
 use std::fmt;
@@ -50,6 +50,16 @@ impl IndexKey {
         self.block.decrypt_block(&mut block);
         xor(&block.into(), &mask)
     }
+
+    /// Opens many (tweak, sealed) in their order: the cipher is several times faster over many blocks than over one.
+    pub fn open_all(&self, sealed: &[([u8; 16], [u8; 16])]) -> Vec<[u8; 16]> {
+        let mut masks: Vec<Block> = sealed.iter().map(|(tweak, _)| (*tweak).into()).collect();
+        self.tweak.encrypt_blocks(&mut masks);
+        let mut blocks: Vec<Block> =
+            sealed.iter().zip(&masks).map(|((_, sealed), mask)| xor(sealed, &(*mask).into()).into()).collect();
+        self.block.decrypt_blocks(&mut blocks);
+        blocks.iter().zip(&masks).map(|(block, mask)| xor(&(*block).into(), &(*mask).into())).collect()
+    }
 }
 
 fn xor(a: &[u8; 16], b: &[u8; 16]) -> [u8; 16] {
@@ -66,6 +76,9 @@ mod tests {
         let (a, b) = (key.seal(&[3; 16], &[4; 16]), key.seal(&[5; 16], &[4; 16]));
         assert_ne!(a, b);
         assert_eq!((key.open(&[3; 16], &a), key.open(&[5; 16], &b)), ([4; 16], [4; 16]));
+        let many: Vec<_> = (0..70).map(|n| ([n; 16], key.seal(&[n; 16], &[n ^ 7; 16]))).collect();
+        assert_eq!(key.open_all(&many), (0..70).map(|n| [n ^ 7; 16]).collect::<Vec<_>>());
+        assert_eq!(key.open_all(&[]), Vec::<[u8; 16]>::new());
         let other = IndexKey::derive(&[1; 32], &[9; 16]);
         assert_ne!(other.seal(&[3; 16], &[4; 16]), a);
     }

@@ -43,8 +43,13 @@ impl XmlWriter {
     }
     /// `<name>value</name>`, escaped.
     pub(crate) fn text(&mut self, name: &str, value: &str) {
+        let special = |byte| matches!(byte, b'<' | b'>' | b'&' | b'\'' | b'"');
+        if value.bytes().any(special) { self.escaped(name, &escape(value)) } else { self.escaped(name, value) }
+    }
+    /// The same for a value that needs no escaping, or has it.
+    pub(crate) fn escaped(&mut self, name: &str, value: &str) {
         let out = self.writer.get_mut();
-        for piece in ["<", name, ">", &escape(value), "</", name, ">"] {
+        for piece in ["<", name, ">", value, "</", name, ">"] {
             out.extend_from_slice(piece.as_bytes());
         }
     }

@@ -165,7 +165,9 @@ pub struct ETag {
 impl fmt::Display for ETag {
     /// Without quotes: `5eb63bbb…` or `93a0cb8e…-3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.digest))?;
+        let mut text = [0; 32];
+        hex::encode_to_slice(self.digest, &mut text).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)?;
         match self.parts {
             Some(n) => write!(f, "-{n}"),
             None => Ok(()),

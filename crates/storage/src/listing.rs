@@ -71,6 +71,7 @@ impl Store {
         let index = self.shared.index_key(bucket.id);
         let next = items.last().filter(|_| more).map(|item| item.name().to_owned());
         let mut listing = Listing { next, versions: Vec::with_capacity(items.len()), prefixes: Vec::new() };
+        let mut tags = Vec::with_capacity(items.len());
         for item in items {
             match item {
                 Item::Prefix(prefix) => listing.prefixes.push(prefix),
@@ -79,18 +80,21 @@ impl Store {
                         name.parse().map_err(|_| StoreError::Corrupt("an object's row has no valid key"))?;
                     let record: ListedRecord =
                         open_record(&self.shared.keys.records, partition(bucket.id), &row, &value)?;
-                    let digest = index.open(record.write.as_bytes(), &record.sealed_etag);
+                    tags.push((*record.write.as_bytes(), record.sealed_etag));
                     listing.versions.push(Listed {
                         key,
                         version_id: if record.null { VersionId::Null } else { VersionId::Id(record.write) },
                         owner: record.owner,
                         modified: record.modified,
                         size: record.size,
-                        etag: ETag { digest, parts: record.parts },
+                        etag: ETag { digest: record.sealed_etag, parts: record.parts },
                         storage_class: record.meta.storage_class,
                     });
                 }
             }
+        }
+        for (listed, digest) in listing.versions.iter_mut().zip(index.open_all(&tags)) {
+            listed.etag.digest = digest;
         }
         Ok(listing)
     }

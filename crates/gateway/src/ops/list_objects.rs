@@ -8,7 +8,6 @@ use crate::{
     authorize::{Access, Permit},
     error::S3Error,
     fields::Fields,
-    headers,
     operation::{BodyKind, Operation},
     serve::RequestContext,
     table,
@@ -16,6 +15,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::borrow::Cow;
 use tresor_front::Response;
 use tresor_storage::{Listed, Listing, ListingQuery};
 
@@ -55,10 +55,10 @@ impl Encoding {
             )),
         }
     }
-    pub(crate) fn text(self, name: &str) -> String {
+    pub(crate) fn text(self, name: &str) -> Cow<'_, str> {
         match self {
-            Self::Plain => name.to_owned(),
-            Self::Url => utf8_percent_encode(name, URL).to_string(),
+            Self::Plain => Cow::Borrowed(name),
+            Self::Url => utf8_percent_encode(name, URL).into(),
         }
     }
     pub(crate) fn write(self, xml: &mut XmlWriter) {
@@ -127,7 +127,7 @@ fn prefixes(xml: &mut XmlWriter, listing: &Listing, encoding: Encoding) {
 /// What a listing says about one object, between its key and its owner.
 fn describe(xml: &mut XmlWriter, version: &Listed) {
     xml.text("LastModified", &version.modified.iso8601());
-    xml.text("ETag", &headers::quoted(&version.etag));
+    xml.escaped("ETag", &format!("&quot;{}&quot;", version.etag));
     xml.text("Size", &version.size.to_string());
     xml.text("StorageClass", version.storage_class.as_deref().unwrap_or("STANDARD"));
 }
@@ -218,7 +218,7 @@ impl Operation for ListObjectsV2 {
         let encoding = input.common.encoding;
         let mut xml = XmlWriter::document("ListBucketResult");
         input.common.head(&mut xml);
-        xml.optional("StartAfter", input.start_after.map(|after| encoding.text(&after)).as_deref());
+        xml.optional("StartAfter", input.start_after.as_deref().map(|after| encoding.text(after)).as_deref());
         xml.optional("ContinuationToken", input.token.as_deref());
         xml.text("KeyCount", &(listing.versions.len() + listing.prefixes.len()).to_string());
         truncated(&mut xml, &listing);
