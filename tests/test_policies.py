@@ -498,9 +498,12 @@ def test_copies_need_their_source(server, s3, bucket, guard):
     # Its tags would be copied too.
     assert "s3:GetObjectTagging on" in denied(carol.copy_object, **copy)
     guard(statement(source, "s3:GetObject*", CAROL), name=source)
+    assert "s3:PutObjectTagging on" in denied(carol.copy_object, **copy)
+    writing = ["s3:PutObject", "s3:PutObjectTagging"]
+    guard(statement(bucket, writing, CAROL))
     carol.copy_object(**copy)
     only = {"StringEquals": {"s3:x-amz-copy-source": f"{source}/k"}}
-    guard(statement(bucket, "s3:PutObject", CAROL, condition=only))
+    guard(statement(bucket, "s3:PutObject", CAROL, condition=only), statement(bucket, "s3:PutObjectTagging", CAROL))
     carol.copy_object(**copy)
     denied(carol.put_object, Bucket=bucket, Key="c", Body=b"x")
     upload = s3.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"]

@@ -69,6 +69,8 @@ pub(crate) struct Access {
 struct InDocument {
     tags: Option<Vec<(String, String)>>,
     location: Option<String>,
+    /// The ETag that an item of DeleteObjects must have.
+    if_match: Option<String>,
     /// The upload a part belongs to, as it was named.
     upload: Option<String>,
 }
@@ -89,7 +91,7 @@ impl Access {
     }
     /// With the tags that the document gives an object.
     pub(crate) fn with_tags(mut self, tags: &TagSet) -> Self {
-        self.said.tags = Some(tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
+        self.said.tags = Some(pairs(tags));
         self
     }
     /// With the region that the document asks a bucket to be made in.
@@ -178,6 +180,30 @@ impl RequestContext<'_> {
         };
         let said = InDocument::default();
         let (bucket, role) = (Some(bucket), Role::Target);
+        Asking { operation, action, resource: &resource, bucket, role, version, said: &said }.permit(self).await
+    }
+
+    /// One item of DeleteObjects, held to its own `if_match`. Errors: AccessDenied.
+    pub(crate) async fn permit_item(
+        &self,
+        action: &'static str,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        version: Option<&str>,
+        if_match: Option<&str>,
+    ) -> Result<(), S3Error> {
+        let resource = Resource::Object(bucket.name.clone(), key.clone());
+        let said = InDocument { if_match: if_match.map(str::to_owned), ..InDocument::default() };
+        let (operation, bucket, role) = ("DeleteObjects", Some(bucket), Role::Target);
+        Asking { operation, action, resource: &resource, bucket, role, version, said: &said }.permit(self).await
+    }
+
+    /// Tags that a copy gives its target. Errors: AccessDenied.
+    pub(crate) async fn permit_tags(&self, bucket: &Bucket, key: &ObjectKey, tags: &TagSet) -> Result<(), S3Error> {
+        let resource = Resource::Object(bucket.name.clone(), key.clone());
+        let said = InDocument { tags: Some(pairs(tags)), ..InDocument::default() };
+        let (operation, action) = (self.operation, "s3:PutObjectTagging");
+        let (bucket, role, version) = (Some(bucket), Role::Target, None);
         Asking { operation, action, resource: &resource, bucket, role, version, said: &said }.permit(self).await
     }
 }
@@ -345,6 +371,7 @@ impl Asking<'_> {
             source_tags,
             document_tags: self.said.tags.as_deref(),
             location: self.said.location.as_deref(),
+            document_if_match: self.said.if_match.as_deref(),
             bucket_owner: self.bucket.map(|bucket| bucket.owner.as_str()),
             ..base(cx, &headers, &query)
         });
@@ -392,8 +419,12 @@ impl Asking<'_> {
     /// Tags of the object that is asked for; none when there is no object.
     async fn object_tags(&self, cx: &RequestContext<'_>) -> Result<Vec<(String, String)>, S3Error> {
         let Some(found) = self.object(cx).await? else { return Ok(Vec::new()) };
-        Ok(found.tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+        Ok(pairs(&found.tags))
     }
+}
+
+fn pairs(tags: &TagSet) -> Vec<(String, String)> {
+    tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// What every question of a request has in common.

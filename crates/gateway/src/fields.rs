@@ -8,7 +8,7 @@ use crate::{
     said::Said,
 };
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use std::str::FromStr;
 use tresor_front::{AuthInfo, Body, Query, Via, find_header};
 use tresor_model::{BucketName, Caller, ObjectKey, VersionId};
@@ -81,7 +81,7 @@ impl Fields {
 
     /// Takes a header out. Presigned requests may carry `x-amz-*` headers as (signed) query parameters instead.
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<String>, S3Error> {
-        let text = |value: http::HeaderValue| {
+        let text = |value: HeaderValue| {
             String::from_utf8(value.as_bytes().to_vec())
                 .map_err(|_| S3Error::invalid_argument("Header value is not valid UTF-8", name, None))
         };
@@ -130,11 +130,13 @@ impl Fields {
                 String::from_utf8(value.as_bytes().to_vec())
                     .map_err(|_| S3Error::invalid_argument("Header value is not valid UTF-8", &name, None))
             });
-            let values = values.collect::<Result<Vec<String>, S3Error>>()?;
-            if let Some(value) = self.headers.remove(&name) {
-                self.said.took(&name, &value);
-            }
-            taken.push((rest, values.join(",")));
+            let value = values.collect::<Result<Vec<String>, S3Error>>()?.join(",");
+            self.headers.remove(&name);
+            // Policies judge what the operation reads: all of the values.
+            let said = HeaderValue::from_bytes(value.as_bytes())
+                .map_err(|_| S3Error::invalid_argument("Header value is not valid UTF-8", &name, None))?;
+            self.said.took(&name, &said);
+            taken.push((rest, value));
         }
         if self.presigned {
             for name in self.query.names() {

@@ -70,12 +70,31 @@ impl<'a> Input<'a> {
     fn permit_found(&self, kind: Kind, name: &str, found: Option<&Member>, mut keys: Context) -> Result<(), Fault> {
         let Some(member) = found else { return self.permit(&self.arn(kind.name(), "/", name)?, keys) };
         resource_tags(&mut keys, &member.record.tags);
-        if let (Some(boundary), None) = (&member.record.boundary, keys.values("iam:PermissionsBoundary")) {
+        if let (Some(boundary), None) = (&member.record.boundary, keys.values("iam:PermissionsBoundary"))
+            && SHOWS_BOUNDARY.contains(&self.action)
+        {
             keys.set("iam:PermissionsBoundary", boundary.as_str());
         }
         self.permit(&member.record.arn(), keys)
     }
 }
+
+/// Calls about a user or role for which IAM fills `iam:PermissionsBoundary` with the one he has. A Deny for everybody without a certain
+/// boundary means every other call, too. Source: service authorization reference, IAM.
+const SHOWS_BOUNDARY: &[&str] = &[
+    "iam:AttachRolePolicy",
+    "iam:AttachUserPolicy",
+    "iam:DeleteRolePermissionsBoundary",
+    "iam:DeleteRolePolicy",
+    "iam:DeleteUserPermissionsBoundary",
+    "iam:DeleteUserPolicy",
+    "iam:DetachRolePolicy",
+    "iam:DetachUserPolicy",
+    "iam:PutRolePermissionsBoundary",
+    "iam:PutRolePolicy",
+    "iam:PutUserPermissionsBoundary",
+    "iam:PutUserPolicy",
+];
 
 pub(crate) fn resource_tags(keys: &mut Context, tags: &[(String, String)]) {
     for (key, value) in tags {

@@ -174,6 +174,12 @@ impl Protocol {
         if plain_session && self.service == IAM.service {
             return Err(Fault::invalid_client_token());
         }
+        // And those of a federated user no call of STS but one, those of a user's session besides it AssumeRole. Source: the same.
+        let asks_who = row.name == "GetCallerIdentity";
+        let federated = matches!(caller.principal, Principal::Federated { .. });
+        if plain_session && !asks_who && (federated || row.name != "AssumeRole") {
+            return Err(Fault::denied(format!("Cannot call {} with session credentials", row.name)));
+        }
         let Some(handler) = row.handler else {
             return Err(Fault::new("InvalidAction", format!("{} is not supported.", row.name)));
         };

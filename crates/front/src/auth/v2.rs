@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use tresor_model::Timestamp;
 
 /// Query parameters that are part of the resource.
-const SUB_RESOURCES: [&str; 37] = [
+const SUB_RESOURCES: [&str; 50] = [
     "accelerate",
     "acl",
     "analytics",
@@ -45,11 +45,25 @@ const SUB_RESOURCES: [&str; 37] = [
     "versioning",
     "versions",
     "website",
+    "abac",
+    "attributes",
     "encryption",
+    "intelligent-tiering",
+    "legal-hold",
+    "metadataConfiguration",
+    "metadataInventoryTable",
+    "metadataJournalTable",
+    "metadataTable",
+    "ownershipControls",
+    "policyStatus",
     "publicAccessBlock",
+    "renameObject",
+    "retention",
+    "session",
 ];
-/// In the list above for our own clients' sake only: most signers leave these two out.
-const OPTIONAL: [&str; 2] = ["encryption", "publicAccessBlock"];
+/// Younger than the signature: most signers leave these out of a header's. Without them a presigned URL could be turned into another
+/// operation than the one it was given for.
+const OPTIONAL: &[&str] = SUB_RESOURCES.split_at(35).1;
 
 impl Authenticator {
     pub(super) fn v2_header(&self, head: &Head, header: &str) -> Result<Authenticated, AuthError> {
@@ -110,10 +124,16 @@ impl Authenticator {
         let mut matched = false;
         // A presigned URL must cover what selects its operation.
         let forms: &[bool] = if via == Via::Query { &[true] } else { &[false, true] };
-        for with_optional in forms.iter().copied() {
-            string_to_sign = self.string_to_sign(head, date, via, with_optional);
-            let expected = tresor_digest::hmac_sha1(credential.secret.expose().as_bytes(), string_to_sign.as_bytes());
-            matched |= bool::from(expected.ct_eq(&given[..]));
+        // boto signs a bucket's path with a slash at its end and sends it without; both name the bucket.
+        let slashed = format!("{}/", head.path);
+        let of_bucket = head.path.len() > 1 && !head.path[1..].contains('/');
+        for path in of_bucket.then_some(slashed.as_str()).into_iter().chain([head.path.as_str()]) {
+            for with_optional in forms.iter().copied() {
+                string_to_sign = self.string_to_sign(head, path, date, via, with_optional);
+                let secret = credential.secret.expose().as_bytes();
+                let expected = tresor_digest::hmac_sha1(secret, string_to_sign.as_bytes());
+                matched |= bool::from(expected.ct_eq(&given[..]));
+            }
         }
         if !matched {
             let (access_key_id, provided) = (key_id.to_owned(), signature.to_owned());
@@ -126,7 +146,7 @@ impl Authenticator {
         })
     }
 
-    fn string_to_sign(&self, head: &Head, date: &str, via: Via, with_optional: bool) -> String {
+    fn string_to_sign(&self, head: &Head, path: &str, date: &str, via: Via, with_optional: bool) -> String {
         let standard = |name: &str| {
             let from_query = || if via == Via::Query { head.query.get_ignoring_case(name) } else { None };
             head.text(name).or_else(from_query).unwrap_or_default().trim().to_owned()
@@ -135,7 +155,8 @@ impl Authenticator {
         if via == Via::Query {
             for (name, value) in head.query.signed().filter(|(name, _)| name.to_ascii_lowercase().starts_with("x-amz-"))
             {
-                amz.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+                // Of two the first counts, as it does for whoever reads the request.
+                amz.entry(name.to_ascii_lowercase()).or_insert_with(|| value.trim().to_owned());
             }
         }
         for name in head.headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-")) {
@@ -165,7 +186,7 @@ impl Authenticator {
             .find_map(|domain| head.host.strip_suffix(domain.as_str())?.strip_suffix('.'));
         let bucket = bucket.map(|bucket| format!("/{bucket}")).unwrap_or_default();
         let question = if sub.is_empty() { "" } else { "?" };
-        let resource = format!("{bucket}{}{question}{}", head.path, sub.join("&"));
+        let resource = format!("{bucket}{path}{question}{}", sub.join("&"));
         format!("{}\n{}\n{}\n{date}\n{amz}{resource}", head.method, standard("content-md5"), standard("content-type"))
     }
 }

@@ -47,6 +47,8 @@ impl Asked<'_> {
             }
             "PutObjectRetention" | "PutObjectLegalHold" => self.lock_keys(&mut context),
             "DeleteObject" => self.copy(&mut context, "s3:if-match", self.said("if-match")),
+            // Every item has its own condition; a header of the request is none of any.
+            "DeleteObjects" => self.copy(&mut context, "s3:if-match", self.document_if_match),
             _ => {}
         }
         if self.operation == "CreateBucket" {
@@ -137,14 +139,16 @@ impl Asked<'_> {
         // Creating an upload and filling it makes no object yet: a guard of conditional writes means the completion.
         let creates = matches!(self.operation, "PutObject" | "PostObject" | "CopyObject" | "CompleteMultipartUpload");
         context.set("s3:ObjectCreationOperation", creates.to_string());
-        let tags = match (self.written("x-amz-tagging"), self.form) {
+        let header = self.written("x-amz-tagging").filter(|_| !self.copies_tags());
+        let tags = match (header, self.form) {
             (Some(text), _) => query_tags(text),
             (None, Some(form)) => {
                 form.iter().find(|(n, _)| n == "tagging").map(|(_, text)| xml_tags(text)).unwrap_or_default()
             }
             (None, None) => Vec::new(),
         };
-        let tags = if tags.is_empty() { self.document_tags.unwrap_or_default() } else { &tags };
+        let others = self.document_tags.unwrap_or(if self.copies_tags() { self.source_tags } else { &[] });
+        let tags = if tags.is_empty() { others } else { &tags };
         self.tag_keys(context, tags);
     }
 

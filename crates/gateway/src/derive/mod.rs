@@ -56,6 +56,8 @@ pub struct Asked<'a> {
     pub bucket_tags: Pairs<'a>,
     /// Tags in a document: of PutObjectTagging, of what tags a bucket, or of a form's `tagging` field that was read already.
     pub document_tags: Option<Pairs<'a>>,
+    /// The `ETag` that an item of DeleteObjects must have.
+    pub document_if_match: Option<&'a str>,
     /// `LocationConstraint` of CreateBucket.
     pub location: Option<&'a str>,
     /// The KMS key of the object that is read.
@@ -178,7 +180,8 @@ impl Asked<'_> {
     pub(crate) fn said(&self, name: &str) -> Option<&str> {
         let find = |pairs: Pairs<'_>| -> Option<usize> { pairs.iter().position(|(n, _)| n.eq_ignore_ascii_case(name)) };
         if let Some(form) = self.form {
-            return find(form).map(|at| form[at].1.as_str());
+            // No other field of a form is taken for a header: `if-none-match` would be promised and not kept.
+            return find(form).filter(|_| name.starts_with("x-amz-")).map(|at| form[at].1.as_str());
         }
         if let Some(at) = find(self.headers) {
             return Some(self.headers[at].1.as_str());
@@ -224,15 +227,17 @@ impl Asked<'_> {
         let any_grant =
             |pairs: Pairs<'_>| pairs.iter().any(|(n, _)| n.to_ascii_lowercase().starts_with("x-amz-grant-"));
         let source_version = self.copy_source().is_some_and(|(_, _, version)| version.is_some());
-        let replaces = self.said("x-amz-tagging-directive").is_some_and(|d| d.eq_ignore_ascii_case("REPLACE"));
+        let of_query = if self.signed() == Signed::Query { self.query } else { &[] };
+        let matched = self.said("if-match").map(str::trim);
         Facts {
             versioned: self.query("versionId").is_some(),
-            tagged: self.said("x-amz-tagging").is_some()
+            tagged: (self.said("x-amz-tagging").is_some() && !self.copies_tags())
                 || (self.operation == "PostObject" && self.document_tags.is_some())
                 || self.form.is_some_and(|form| form.iter().any(|(n, _)| n == "tagging")),
             acl: self.said("x-amz-acl").is_some()
                 || self.form.is_some_and(|form| form.iter().any(|(n, _)| n == "acl"))
-                || any_grant(self.form.unwrap_or(self.headers)),
+                || any_grant(self.form.unwrap_or(self.headers))
+                || any_grant(of_query),
             retention: self.said("x-amz-object-lock-mode").is_some()
                 || self.said("x-amz-object-lock-retain-until-date").is_some(),
             legal_hold: self.said("x-amz-object-lock-legal-hold").is_some(),
@@ -240,8 +245,15 @@ impl Asked<'_> {
             object_lock: self.said("x-amz-bucket-object-lock-enabled").is_some_and(|v| v.eq_ignore_ascii_case("true")),
             bypass: self.said("x-amz-bypass-governance-retention").is_some_and(|v| v.eq_ignore_ascii_case("true")),
             source_versioned: source_version,
-            copies_tags: !replaces && !self.source_tags.is_empty(),
+            copies_tags: self.copies_tags() && !self.source_tags.is_empty(),
+            etag: matched.is_some_and(|tag| tag != "*"),
         }
+    }
+
+    /// A copy takes its tags from the source, and what the request says of tags means nothing.
+    fn copies_tags(&self) -> bool {
+        let replaces = || self.said("x-amz-tagging-directive").is_some_and(|d| d.eq_ignore_ascii_case("REPLACE"));
+        self.operation == "CopyObject" && !replaces()
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Facts {
     pub source_versioned: bool,
     /// The source has tags, and they are copied.
     pub copies_tags: bool,
+    /// `If-Match` with an ETag: whoever asks learns whether the object has it.
+    pub etag: bool,
 }
 
 /// What a permission is about.
@@ -61,6 +63,8 @@ pub(crate) fn needs(operation: &str, facts: &Facts) -> Vec<Need> {
         "DeleteObject" => {
             let mut all = vec![form("s3:DeleteObject", "s3:DeleteObjectVersion")];
             all.extend(facts.bypass.then(|| on_object("s3:BypassGovernanceRetention")));
+            // Source: S3 user guide, "Enforce conditional deletes on Amazon S3 buckets".
+            all.extend(facts.etag.then(|| form("s3:GetObject", "s3:GetObjectVersion")));
             all
         }
         "PutObject" | "PostObject" | "CreateMultipartUpload" | "CopyObject" => {
@@ -70,7 +74,8 @@ pub(crate) fn needs(operation: &str, facts: &Facts) -> Vec<Need> {
                 let tags = if facts.source_versioned { "s3:GetObjectVersionTagging" } else { "s3:GetObjectTagging" };
                 all.extend(facts.copies_tags.then_some(Need { action: tags, on: On::Source }));
             }
-            all.extend(facts.tagged.then(|| on_object("s3:PutObjectTagging")));
+            // Tags that are copied are read there and written here. Source: AWS knowledge center, "copy between S3 buckets".
+            all.extend((facts.tagged || facts.copies_tags).then(|| on_object("s3:PutObjectTagging")));
             all.extend(facts.acl.then(|| on_object("s3:PutObjectAcl")));
             all.extend(facts.retention.then(|| on_object("s3:PutObjectRetention")));
             all.extend(facts.legal_hold.then(|| on_object("s3:PutObjectLegalHold")));

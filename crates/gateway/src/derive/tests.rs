@@ -113,11 +113,14 @@ fn copies_need_their_source_and_do_not_inherit_its_encryption() {
             ("s3:PutObject", "arn:aws:s3:::vault/a/b"),
             ("s3:GetObjectVersion", "arn:aws:s3:::other/k ey"),
             ("s3:GetObjectVersionTagging", "arn:aws:s3:::other/k ey"),
+            ("s3:PutObjectTagging", "arn:aws:s3:::vault/a/b"),
             ("kms:Decrypt", ARN),
         ]
     );
     assert_eq!(key_of(&derived, SSE_KEY), None);
     assert_eq!(key_of(&derived, "s3:x-amz-copy-source"), Some("other/k ey"));
+    // The tags that are copied are those that the target is given.
+    assert_eq!(key_of(&derived, "s3:RequestObjectTag/team"), Some("red"));
     assert_eq!(only(&derived.source, "s3:ExistingObjectTag/team"), Some("red"));
     assert_eq!(only(&derived.source, "s3:x-amz-copy-source"), None);
 }

@@ -106,7 +106,8 @@ impl Operation for CopyObject {
             source: Source::take(fields)?,
             metadata,
             tagging,
-            tagged: tags.is_some(),
+            // Tags that come with a copy of the source's mean nothing, as on AWS.
+            tagged: tags.is_some() && tagging == Directive::Replace,
             checksum: fields.take_parsed(
                 "x-amz-checksum-algorithm",
                 "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
@@ -168,6 +169,7 @@ impl Operation for CopyObject {
             };
             let named = source.version.map(|version| version.to_string());
             cx.permit("GetObjectTagging", action, &source_bucket, Some(&source.key), named.as_deref()).await?;
+            cx.permit_tags(&bucket, &write.key, &version.tags).await?;
         }
         if tagging == Directive::Copy {
             write.tags = version.tags.clone();

@@ -48,8 +48,16 @@ impl Operation for DeleteObject {
     }
 
     fn access(input: &Input) -> Access {
-        let action = if input.version.is_some() { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" };
-        Access::one(action, Resource::Object(input.bucket.clone(), input.key.clone()), input.expected_owner.clone())
+        let (delete, read) = match input.version {
+            Some(_) => ("s3:DeleteObjectVersion", "s3:GetObjectVersion"),
+            None => ("s3:DeleteObject", "s3:GetObject"),
+        };
+        let resource = Resource::Object(input.bucket.clone(), input.key.clone());
+        let access = Access::one(delete, resource.clone(), input.expected_owner.clone());
+        match input.if_match {
+            Some(EtagMatch::Tag(_) | EtagMatch::Never) => access.and(read, resource, None),
+            Some(EtagMatch::Any) | None => access,
+        }
     }
 
     async fn run(cx: &RequestContext<'_>, permit: Permit<Input>) -> Result<Deleted, S3Error> {

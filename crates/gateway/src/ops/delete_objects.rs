@@ -32,7 +32,8 @@ pub(crate) struct Input {
 struct Object {
     key: ObjectKey,
     version: Option<String>,
-    if_match: Option<EtagMatch>,
+    /// As it was written.
+    if_match: Option<String>,
 }
 
 pub(crate) struct Output {
@@ -49,10 +50,7 @@ fn object(element: &Element) -> Result<Object, S3Error> {
         }
     }
     let key = element.text_of("Key")?;
-    let if_match = element.optional_text_of("ETag")?.map(|tag| match tag {
-        "*" => EtagMatch::Any,
-        tag => tag.parse().map_or(EtagMatch::Never, EtagMatch::Tag),
-    });
+    let if_match = element.optional_text_of("ETag")?.map(str::to_owned);
     Ok(Object {
         key: key
             .parse()
@@ -128,8 +126,18 @@ impl Operation for DeleteObjects {
 async fn delete(cx: &RequestContext<'_>, bucket: &Bucket, object: &Object) -> Result<Option<VersionId>, S3Error> {
     let version = object.version.as_deref().map(parse_version_id).transpose()?;
     let action = if version.is_some() { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" };
-    cx.permit("DeleteObject", action, bucket, Some(&object.key), object.version.as_deref()).await?;
-    let deleted = cx.store.delete_object(bucket, &object.key, version.as_ref(), object.if_match.clone()).await;
+    let (named, if_match) = (object.version.as_deref(), object.if_match.as_deref());
+    cx.permit_item(action, bucket, &object.key, named, if_match).await?;
+    if if_match.is_some_and(|tag| tag != "*") {
+        // Whoever deletes what has an ETag learns whether it has.
+        let action = if version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
+        cx.permit_item(action, bucket, &object.key, named, if_match).await?;
+    }
+    let if_match = if_match.map(|tag| match tag {
+        "*" => EtagMatch::Any,
+        tag => tag.parse().map_or(EtagMatch::Never, EtagMatch::Tag),
+    });
+    let deleted = cx.store.delete_object(bucket, &object.key, version.as_ref(), if_match).await;
     match deleted {
         Ok(deleted) => Ok(deleted.version_id),
         Err(StoreError::PreconditionFailed) => Err(S3Error::precondition_failed("If-Match")),

@@ -148,7 +148,8 @@ pub(crate) async fn assume_role(input: Input<'_>, mut fields: Fields) -> Result<
         return Err(Fault::denied("Roles may not be assumed by root accounts."));
     }
     let session = input.caller.session.as_deref();
-    let (account, state, role) = role(&input, &wanted.role_arn).ok_or_else(|| refused(""))?;
+    // Whether there is such a role, only those are told whom it trusts.
+    let known = role(&input, &wanted.role_arn);
     // Tags that go on come along, and cannot be replaced. Source: IAM user guide, "Pass session tags in AWS STS".
     let mut tags = own_tags.clone();
     for (key, value) in session.iter().flat_map(|session| &session.tags) {
@@ -180,7 +181,9 @@ pub(crate) async fn assume_role(input: Input<'_>, mut fields: Fields) -> Result<
     let bindings = input.api.directory.bindings(input.caller);
     let mut keys = Context::default();
     request_tags(&mut keys, &own_tags);
-    resource_tags(&mut keys, &role.record.tags);
+    if let Some((_, _, role)) = &known {
+        resource_tags(&mut keys, &role.record.tags);
+    }
     keys.set("sts:RoleSessionName", wanted.session_name.as_str());
     keys.set_all("sts:TransitiveTagKeys", transitive.iter().cloned());
     if let Some(id) = external_id {
@@ -191,7 +194,9 @@ pub(crate) async fn assume_role(input: Input<'_>, mut fields: Fields) -> Result<
     }
     input.fill(&mut keys, &bindings);
     let names = CallerNames::of(input.caller);
-    let sources = Sources { resource: role.trust.as_deref(), resource_account: account.as_str(), ..bindings.sources() };
+    let trust = known.as_ref().map(|(account, _, role)| (account.as_str(), role.trust.as_deref()));
+    let (resource_account, resource) = trust.unwrap_or_default();
+    let sources = Sources { resource, resource_account, ..bindings.sources() };
     let mut actions = vec!["sts:AssumeRole"];
     if !own_tags.is_empty() {
         actions.push("sts:TagSession");
@@ -218,6 +223,7 @@ pub(crate) async fn assume_role(input: Input<'_>, mut fields: Fields) -> Result<
             format!("User: {who} is not authorized to perform: {action} on resource: {} {because}", wanted.role_arn);
         return Err(Fault::denied(text.trim_end()));
     }
+    let (_, state, role) = known.ok_or_else(|| refused(""))?;
     check_session_policies(&state, &wanted.policy_arns)?;
     let subject = subject(&role, wanted.session_name);
     let source_identity = source_identity.or(kept_identity);
