@@ -2,6 +2,7 @@
 any older copy of the database; and keys that survive restarts, rotations and a move to another place."""
 
 import datetime
+import json
 import os
 import shutil
 import subprocess
@@ -187,10 +188,10 @@ def test_keys_rotate_by_themselves(tmp_path, clock):
     server.stop()
 
 
-def restore(server, backup, secrets):
+def restore(server, backup, secrets, cwd=None):
     command = [binary(), "keys", "restore", str(backup), "--erasure-from", str(secrets), "--data-dir", str(server.data), "--config", str(server.config), "--dev"]
     environment = {"XDG_CONFIG_HOME": str(server.home / "config"), "PATH": "/usr/bin:/bin", "HOME": str(server.home)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, cwd=cwd)
 
 
 def test_a_backup_brings_keys_back_and_destroyed_ones_stay_destroyed(tmp_path, clock):
@@ -238,6 +239,50 @@ def test_a_backup_brings_keys_back_and_destroyed_ones_stay_destroyed(tmp_path, c
         assert kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"sealed"
     assert kms.describe_key(KeyId="alias/kept")["KeyMetadata"]["Arn"] == arn
     elsewhere.stop()
+
+
+def test_a_backup_is_kept_apart_and_comes_back_from_relative_places(tmp_path):
+    """Neither half in the data directory or in the other half; one-word paths as people type them; a wrong place changes nothing."""
+    (tmp_path / "s").mkdir()
+    server = Server(tmp_path / "s").start()
+    key = server.tresor("keys", "create")["KeyId"]
+    data, inside = str(server.data), str(server.data / "new" / "backup")
+    for rows, secrets in [(data, "b2"), ("b1", data), (inside, "b2"), ("b1", inside), ("b1", "b1"), ("b1", "b1/secrets"), ("b1/rows", "b1")]:
+        places = [str(tmp_path / place) for place in (rows, secrets)]
+        with pytest.raises(AssertionError, match="kept apart"):
+            server.tresor("keys", "backup", places[0], "--erasure-to", places[1])
+    assert not (server.data / "new").exists() and not (tmp_path / "b1").exists()
+    server.tresor("keys", "backup", str(tmp_path / "b1"), "--erasure-to", str(tmp_path / "b2"))
+    server.stop()
+
+    (tmp_path / "e").mkdir()
+    elsewhere = Server(tmp_path / "e")
+    shutil.copytree(server.home / "config", elsewhere.home / "config")
+    done = restore(elsewhere, "b1", "not-there", cwd=tmp_path)
+    assert done.returncode != 0 and "not-there" in done.stderr
+    assert not elsewhere.data.exists()
+    done = restore(elsewhere, "b1", "b2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ErasureSecrets"] == 2
+    elsewhere.start()
+    assert key in {found["KeyId"] for found in elsewhere.tresor("keys", "list")}
+    elsewhere.stop()
+
+
+def test_a_backup_of_before_a_new_root_key_says_so(tmp_path):
+    (tmp_path / "s").mkdir()
+    server = Server(tmp_path / "s").start()
+    backup, secrets = tmp_path / "backup", tmp_path / "secrets"
+    server.tresor("keys", "backup", str(backup), "--erasure-to", str(secrets))
+    server.stop()
+    told = tresor(server, "root", "rotate", str(tmp_path / "new-root-key"))
+    assert told.returncode == 0 and "make a new key backup" in told.stdout, told.stderr
+    done = restore(server, backup, secrets)
+    assert done.returncode != 0 and "under another root key" in done.stderr, done.stderr
+    (tmp_path / "o").mkdir()
+    other = Server(tmp_path / "o")
+    other.start().stop()
+    assert "of another store" in restore(other, backup, secrets).stderr
 
 
 def tresor(server, *words):

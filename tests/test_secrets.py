@@ -73,8 +73,18 @@ def test_no_customer_key(used):
 def test_no_secret_access_key_but_in_the_config(used):
     needles = [form for who in ACCOUNTS for form in forms(ACCOUNTS[who][2])]
     assert holders(used, needles, allowed=["tresor.toml"]) == []
-    generated = (used.data / "credentials").read_text().split("aws_secret_access_key = ")[1].strip()
-    assert holders(used, forms(generated), allowed=["credentials"]) == []
+
+
+def test_a_generated_secret_access_key_is_in_its_private_file_alone(tmp_path):
+    server = Server(tmp_path, log="trace")
+    server.config.write_text("")
+    server.start()
+    file = server.data / "credentials"
+    server.run("env", "-u", "AWS_ACCESS_KEY_ID", "-u", "AWS_SECRET_ACCESS_KEY", f"AWS_SHARED_CREDENTIALS_FILE={file}", "aws", "s3", "mb", "s3://made")
+    server.stop()
+    generated = file.read_text().split("aws_secret_access_key = ")[1].strip()
+    assert holders(server, forms(generated), allowed=["credentials"]) == []
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_no_root_key_but_in_its_file(used):
@@ -84,9 +94,9 @@ def test_no_root_key_but_in_its_file(used):
     assert not key_file.is_relative_to(used.data)
 
 
-def test_the_four_places_of_secrets_are_private(used):
+def test_the_places_of_secrets_are_private(used):
     (key_file,) = (used.home / "config").rglob("*.root-key")
-    for path in [used.config, used.data / "credentials", used.data / "tls" / "ca.key", key_file]:
+    for path in [used.config, used.data / "tls" / "ca.key", key_file]:
         assert path.stat().st_mode & 0o777 == 0o600, path
     assert used.data.stat().st_mode & 0o777 == 0o700
 

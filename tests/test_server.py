@@ -56,6 +56,13 @@ def test_a_generated_access_key_is_written_once_and_is_root_of_account_zero(tmp_
     server.stop()
 
 
+def test_no_access_key_is_made_for_an_account_that_declares_one(tmp_path):
+    server = Server(tmp_path).start()
+    server.client("main").list_buckets()
+    server.stop()
+    assert not (server.data / "credentials").exists()
+
+
 def test_the_root_key_comes_from_a_systemd_credential(tmp_path):
     directory = tmp_path / "credentials"
     directory.mkdir()
@@ -124,6 +131,14 @@ def test_keys_are_managed_while_the_server_runs_and_while_it_does_not(tmp_path):
     listed = {key["KeyId"] for key in server.tresor("keys", "list")}
     assert made["KeyId"] in listed
     server.stop()
+
+
+def test_a_key_whose_alias_is_taken_is_not_made(server):
+    before = {key["KeyId"] for key in server.tresor("keys", "list")}
+    for alias, said in [("alias/test", "already exists"), ("alias/aws/mine", "reserved"), ("test", "alias/")]:
+        with pytest.raises(AssertionError, match=said):
+            server.tresor("keys", "create", "--alias", alias)
+    assert {key["KeyId"] for key in server.tresor("keys", "list")} == before
 
 
 def test_objects_written_before_a_rotation_stay_readable(server, s3, bucket):

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     collections::HashSet,
     fs,
+    io::{self, Write},
     path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -74,7 +75,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), String> {
     for case in cases {
         let result = course.case(case, &mut filled);
         if !to_stdout {
-            bar.suspend(|| println!("{}", report::table(&result)));
+            bar.suspend(|| say(&report::table(&result)))?;
         }
         report.results.push(result);
     }
@@ -90,7 +91,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), String> {
     };
     bar.finish_and_clear();
     if to_stdout {
-        println!("{}", serde_json::to_string(&report).map_err(|error| error.to_string())?);
+        say(&serde_json::to_string(&report).map_err(|error| error.to_string())?)?;
     }
     write(&report, args.json.as_deref().filter(|_| !to_stdout), args.html.as_deref(), args.png.as_deref())?;
     match report.faults() {
@@ -117,9 +118,14 @@ pub(crate) fn report(args: &ReportArgs) -> Result<(), String> {
     }
     let whole = whole.ok_or("no file")?;
     for result in &whole.results {
-        println!("{}", report::table(result));
+        say(&report::table(result))?;
     }
     write(&whole, None, args.html.as_deref(), args.png.as_deref())
+}
+
+/// A line for whoever reads, who may have gone away.
+fn say(text: &str) -> Result<(), String> {
+    writeln!(io::stdout(), "{text}").map_err(|error| format!("standard output cannot be written: {error}"))
 }
 
 fn write(report: &Report, json: Option<&Path>, html: Option<&Path>, png: Option<&Path>) -> Result<(), String> {

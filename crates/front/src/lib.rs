@@ -19,5 +19,7 @@ pub use chunked::ChunkDecoder;
 pub use head::{Head, Query, find_header};
 pub use listener::{Front, FrontSettings, Listener};
 pub use proxy::{InvalidProxy, TrustedProxies};
+/// Of a `Listener`.
+pub use rustls::ServerConfig;
 pub use service::{BoxError, Request, Response, ResponseBody, Service};
 pub use tls::{DevCa, TlsError, tls_from_pem};

@@ -54,15 +54,25 @@ impl KeyRing {
         let arn = self.alias_arn(&account, name);
         self.permit_account(call, &arn)?;
         let found = self.admit_change(call, target, Needs::Living)?;
-        if self.alias(&account, name).is_some() {
-            return Err(KmsError::AlreadyExists(format!("An alias with the name {arn} already exists")));
-        }
+        self.alias_is_free(&account, name)?;
         self.room(&found)?;
         let now = self.clock.now();
         let key_id = found.record().id.clone();
         let alias = AliasRecord { name: name.into(), account, key_id, created: now, updated: now };
         self.commit(vec![Change::PutAlias(alias)], call.record(&found.arn).as_ref()).await?;
         Ok(found)
+    }
+
+    /// Whether an alias of this name could be made. Errors: InvalidAliasName, AlreadyExists.
+    pub fn alias_is_free(&self, account: &AccountId, name: &str) -> Result<(), KmsError> {
+        check_name(name)?;
+        match self.alias(account, name) {
+            Some(_) => {
+                let arn = self.alias_arn(account, name);
+                Err(KmsError::AlreadyExists(format!("An alias with the name {arn} already exists")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Errors: NotFound, Validation for a target of another type or usage, those of both keys' doors.

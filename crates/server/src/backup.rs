@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
-use tresor_kms::{ErasureSecrets, KeyStore};
+use tresor_kms::{DomainHeader, ErasureSecrets, KeyStore};
 use tresor_records::{KeyRecords, RawRow};
 use tresor_storage_fs::ErasureFiles;
 use zeroize::Zeroizing;
@@ -36,6 +36,12 @@ pub enum BackupError {
     Malformed(PathBuf),
     #[error("the backup is of another store")]
     OtherStore,
+    #[error(
+        "the backup was made under another root key: with that one it opens in an empty data directory, and here a new backup takes its place"
+    )]
+    OtherRootKey,
+    #[error("{0} lies in {1}: keys, their erasure secrets and the data directory are kept apart")]
+    NotApart(PathBuf, PathBuf),
     #[error(transparent)]
     Records(#[from] tresor_kms::KeyStoreError),
 }
@@ -64,6 +70,7 @@ pub async fn backup(
     to: &Path,
     erasure_to: &Path,
 ) -> Result<(usize, usize), BackupError> {
+    apart(data_dir, to, erasure_to)?;
     for place in [to, erasure_to] {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(place).map_err(at(place))?;
     }
@@ -76,9 +83,26 @@ pub async fn backup(
     Ok((count, copy_secrets(&data_dir.join("erasure"), erasure_to, |_| true)?))
 }
 
+/// Each of the three places is lost, copied and destroyed by itself. Errors: NotApart.
+fn apart(data_dir: &Path, to: &Path, erasure_to: &Path) -> Result<(), BackupError> {
+    let real = |path: &Path| {
+        // What is there already tells where the rest will be made.
+        let known =
+            path.ancestors().find_map(|part| Some((fs::canonicalize(part).ok()?, path.strip_prefix(part).ok()?)));
+        known.map_or_else(|| path.to_owned(), |(real, rest)| real.join(rest))
+    };
+    let (data, rows, secrets) = (real(data_dir), real(to), real(erasure_to));
+    for (inner, outer) in [(&rows, &data), (&secrets, &data), (&secrets, &rows), (&rows, &secrets)] {
+        if inner.starts_with(outer) {
+            return Err(BackupError::NotApart(inner.clone(), outer.clone()));
+        }
+    }
+    Ok(())
+}
+
 /// Secrets that are missing in `to` and wanted there.
 fn copy_secrets(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) -> Result<usize, BackupError> {
-    let (source, target) = (ErasureFiles::open(from).map_err(at(from))?, ErasureFiles::open(to).map_err(at(to))?);
+    let (source, target) = (ErasureFiles::reading(from), ErasureFiles::open(to).map_err(at(to))?);
     let mut copied = 0;
     for entry in fs::read_dir(from).map_err(at(from))? {
         let name = entry.map_err(at(from))?.file_name().to_string_lossy().into_owned();
@@ -97,12 +121,22 @@ fn copy_secrets(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) -> Result
 }
 
 /// Gives a data directory that has no store yet the header of the backup, so that its keys open again under the same root key.
-pub fn prepare(data_dir: &Path, from: &Path) -> Result<(), BackupError> {
+pub fn prepare(data_dir: &Path, from: &Path, erasure_from: Option<&Path>) -> Result<(), BackupError> {
+    // Rows without their secrets open nothing: a wrong place is said before anything comes back.
+    if let Some(from) = erasure_from {
+        fs::read_dir(from).map_err(at(from))?;
+    }
     let header = data_dir.join(HEADER);
     let backup = read(from)?;
     match fs::read(&header) {
         Ok(known) if known == backup.header => Ok(()),
-        Ok(_) => Err(BackupError::OtherStore),
+        Ok(known) => {
+            let store = |bytes: &[u8]| minicbor::decode::<DomainHeader>(bytes).ok().map(|header| header.store);
+            match (store(&known), store(&backup.header)) {
+                (Some(here), Some(there)) if here == there => Err(BackupError::OtherRootKey),
+                _ => Err(BackupError::OtherStore),
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(at(data_dir))?;
             files::replace(&header, &backup.header).map_err(at(&header))

@@ -13,7 +13,10 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand};
 use indicatif::{HumanBytes, ProgressBar};
-use std::{io::IsTerminal, path::PathBuf};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+};
 use tracing_subscriber::EnvFilter;
 use tresor_bench::BenchArgs;
 
@@ -61,7 +64,7 @@ enum Sub {
         #[command(subcommand)]
         action: ConfigAction,
     },
-    /// Prints the operations of S3 and which of them answer.
+    /// Prints the operations of S3, KMS, CloudTrail, IAM and STS and which of them answer.
     Operations {
         #[arg(long)]
         json: bool,
@@ -197,26 +200,22 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
         }
         Sub::Config { action: ConfigAction::Check { place } } => {
             let config = load(&place)?;
-            println!(
+            filter(&config)?;
+            runtime()?.block_on(serve::check(&config, place.dev, &secrets))?;
+            print(&format!(
                 "the configuration is valid: {} accounts, {} KMS keys",
                 config.account.len(),
                 config.kms.key.len()
-            );
-            Ok(())
+            ))
         }
         Sub::Operations { json: true, .. } => print(&operations::json()),
         Sub::Operations { markdown: true, .. } => print(&operations::markdown()),
-        Sub::Operations { .. } => {
-            for row in tresor_gateway::operations() {
-                println!("{} {}", if row.implemented { "answers" } else { "  501  " }, row.name);
-            }
-            Ok(())
-        }
+        Sub::Operations { .. } => print(&operations::text()),
         Sub::Keys { place, account, action: KeyAction::Restore { from, erasure_from } } => {
             let mut config = load(&place)?;
             // A declared key must come back from the backup, not be made anew before it.
             config.kms.key.clear();
-            backup::prepare(&config.data_dir, &from)?;
+            backup::prepare(&config.data_dir, &from, erasure_from.as_deref())?;
             let restore = Command::Keys { account, action: KeyAction::Restore { from, erasure_from } };
             let answer = runtime()?.block_on(async {
                 // Takes the directory's lock, so no server runs meanwhile.
@@ -234,9 +233,9 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
         Sub::Policy { action: PolicyAction::Check { file } } => {
             let report = policy::check(&file).map_err(Unreadable)?;
             for (id, wrong) in &report.failed {
-                println!("{id}: {wrong}");
+                print(&format!("{id}: {wrong}"))?;
             }
-            println!("{} passed, {} failed", report.passed, report.failed.len());
+            print(&format!("{} passed, {} failed", report.passed, report.failed.len()))?;
             if report.failed.is_empty() { Ok(()) } else { Err("not every case passed".into()) }
         }
         Sub::Policy { action: PolicyAction::Explain(args) } => match *args {
@@ -250,11 +249,10 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
         Sub::Policy { action: PolicyAction::Lint { file } } => print(&policy::lint(&file).map_err(Unreadable)?),
         Sub::Root { place, action: RootAction::Rotate { new_file } } => {
             rotate_root(&load(&place)?, place.dev, &secrets, &new_file)?;
-            println!(
-                "the store opens with {} from now on: name it in [root_key] path, and keep a copy",
+            print(&format!(
+                "the store opens with {} from now on: name it in [root_key] path, keep a copy, and make a new key backup: older ones open with the old root key alone",
                 new_file.display()
-            );
-            Ok(())
+            ))
         }
         Sub::User { place, account, action } => {
             let action = match action {
@@ -275,9 +273,20 @@ pub fn run(secrets: Secrets) -> Result<(), BoxError> {
     }
 }
 
+/// Standard output took no more.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output cannot be written: {0}")]
+pub struct Unheard(std::io::Error);
+
+impl Unheard {
+    /// Whoever read it went away, as `head` does: nothing to complain about.
+    pub fn is_closed(&self) -> bool {
+        self.0.kind() == std::io::ErrorKind::BrokenPipe
+    }
+}
+
 fn print(text: &str) -> Result<(), BoxError> {
-    println!("{}", text.trim_end());
-    Ok(())
+    writeln!(std::io::stdout(), "{}", text.trim_end()).map_err(|error| Unheard(error).into())
 }
 
 fn load(place: &Place) -> Result<Config, BoxError> {
@@ -296,8 +305,12 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
+fn filter(config: &Config) -> Result<EnvFilter, BoxError> {
+    config.log.filter.parse().map_err(|error| format!("[log] filter {:?}: {error}", config.log.filter).into())
+}
+
 fn start_log(config: &Config) -> Result<(), BoxError> {
-    let filter: EnvFilter = config.log.filter.parse()?;
+    let filter = filter(config)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -315,13 +328,15 @@ fn look(place: &Place, json: bool, secrets: &Secrets) -> Result<(), BoxError> {
     let bar = ProgressBar::new_spinner().with_message("looking at the store");
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
     let mut report = serde_json::Value::Null;
+    let mut heard = Ok(());
     let mut say = |said: Said| match said {
         Said::Progress { objects, bytes } => {
             bar.set_message(format!("{objects} objects, {} authenticated", HumanBytes(bytes)));
         }
-        Said::Problem(wrong) if !json => bar.suspend(|| {
+        Said::Problem(wrong) if !json && heard.is_ok() => bar.suspend(|| {
             let bucket = if wrong.bucket.is_empty() { String::new() } else { format!("{}/", wrong.bucket) };
-            println!("{}: {bucket}{}: {}", wrong.kind, wrong.name, wrong.what);
+            let line = format!("{}: {bucket}{}: {}", wrong.kind, wrong.name, wrong.what);
+            heard = writeln!(std::io::stdout(), "{line}").map_err(Unheard);
         }),
         Said::Problem(_) => {}
         Said::Report(value) => report = value,
@@ -336,6 +351,7 @@ fn look(place: &Place, json: bool, secrets: &Secrets) -> Result<(), BoxError> {
         }
     })?;
     bar.finish_and_clear();
+    heard?;
     outcome?;
     if json {
         print(&serde_json::to_string_pretty(&report)?)?;

@@ -102,17 +102,20 @@ pub enum KeyAction {
     /// Writes keys, aliases and grants to a folder, and their erasure secrets to another one. The root key is not in it, and neither are
     /// users, roles and policies: a copy of the data directory has them.
     Backup {
+        /// Where keys, aliases and grants are written.
+        #[arg(value_name = "BACKUP")]
         to: std::path::PathBuf,
         /// A folder of its own, so that destroying a key can reach every copy of its secret.
-        #[arg(long)]
+        #[arg(long, value_name = "SECRETS")]
         erasure_to: std::path::PathBuf,
     },
     /// Adds keys of a backup that are missing; destroyed ones stay destroyed. The server must be stopped.
     Restore {
         /// A folder that `backup` wrote, or the key mirror.
+        #[arg(value_name = "BACKUP")]
         from: std::path::PathBuf,
         /// Where the secrets are; left out, those that lie in the data directory serve.
-        #[arg(long)]
+        #[arg(long, value_name = "SECRETS")]
         erasure_from: Option<std::path::PathBuf>,
     },
     /// Gives a key a name: alias/NAME.
@@ -159,6 +162,10 @@ async fn keys(parts: &Parts, account: Option<String>, action: KeyAction) -> Resu
             all.iter().map(|(key, aliases)| shown(parts, key, aliases)).collect::<Result<Vec<_>, _>>().map(Value::from)
         }
         KeyAction::Create { description, alias } => {
+            // A key without the alias it was made for would only lie about.
+            if let Some(name) = &alias {
+                ring.alias_is_free(&account, name).map_err(text)?;
+            }
             let new = NewKey { description, ..NewKey::default() };
             let key =
                 recorded(parts, caller, "CreateKey", async |call| ring.create_key(&call, new, false).await).await?;

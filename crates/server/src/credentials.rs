@@ -27,13 +27,9 @@ pub enum CredentialsError {
     Account,
 }
 
-/// Errors: TwoSecrets, TwoAccounts, File.
-pub fn directory(
-    config: &Config,
-    data_dir: &Path,
-    secrets: &Secrets,
-    entropy: &dyn Entropy,
-) -> Result<Directory, CredentialsError> {
+/// Accounts and users as the configuration declares them, with the ids of the accounts; nothing is made.
+/// Errors: TwoSecrets, TwoAccounts, Policy.
+pub fn declared(config: &Config) -> Result<(Directory, Vec<AccountId>), CredentialsError> {
     let mut directory = Directory::default();
     let mut ids: Vec<AccountId> = Vec::new();
     for declared in &config.account {
@@ -70,8 +66,22 @@ pub fn directory(
         directory.add_account(Account { name: "root".into(), canonical_id, email: None, id: id.clone() })?;
         ids.push(id);
     }
+    Ok((directory, ids))
+}
+
+/// What is declared, and the root access key of the environment; where neither gives the first account one, that of the credentials
+/// file. Errors: TwoSecrets, TwoAccounts, Policy, File.
+pub fn directory(
+    config: &Config,
+    data_dir: &Path,
+    secrets: &Secrets,
+    entropy: &dyn Entropy,
+) -> Result<Directory, CredentialsError> {
+    let (mut directory, ids) = declared(config)?;
+    let has_key = config.account.first().is_some_and(|account| account.access_key_id.is_some());
     let (key, secret) = match &secrets.access_key {
         Some((key, secret)) => (key.clone(), secret.clone()),
+        None if has_key => return Ok(directory),
         None => stored(&data_dir.join("credentials"), entropy)?,
     };
     let bearer = config.account.iter().position(|account| account.access_key_id.as_ref() == Some(&key));

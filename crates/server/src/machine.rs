@@ -43,9 +43,13 @@ pub struct Secrets {
     pub access_key: Option<(String, SecretAccessKey)>,
 }
 
-/// Reads the secrets of the environment and removes them from it. Call before any thread exists.
+#[derive(Debug, thiserror::Error)]
+#[error("TRESOR_ROOT_ACCESS_KEY_ID and TRESOR_ROOT_SECRET_ACCESS_KEY come together, and neither is empty")]
+pub struct HalfAccessKey;
+
+/// Reads the secrets of the environment and removes them from it. Call before any thread exists. Errors: HalfAccessKey.
 #[allow(unsafe_code)]
-pub fn take_secrets() -> Secrets {
+pub fn take_secrets() -> Result<Secrets, HalfAccessKey> {
     let take = |name: &str| {
         let value = std::env::var(name).ok();
         if value.is_some() {
@@ -55,9 +59,15 @@ pub fn take_secrets() -> Secrets {
         value
     };
     let root_key = take("TRESOR_ROOT_KEY").map(Zeroizing::new);
-    let access_key =
-        take("TRESOR_ROOT_ACCESS_KEY_ID").zip(take("TRESOR_ROOT_SECRET_ACCESS_KEY").map(SecretAccessKey::new));
-    Secrets { root_key, access_key }
+    let (key, secret) = (take("TRESOR_ROOT_ACCESS_KEY_ID"), take("TRESOR_ROOT_SECRET_ACCESS_KEY").map(Zeroizing::new));
+    let access_key = match (key, secret) {
+        (None, None) => None,
+        (Some(key), Some(secret)) if !key.is_empty() && !secret.is_empty() => {
+            Some((key, SecretAccessKey::new(secret.as_str())))
+        }
+        _ => return Err(HalfAccessKey),
+    };
+    Ok(Secrets { root_key, access_key })
 }
 
 /// A core dump would hold keys.

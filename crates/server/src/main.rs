@@ -25,12 +25,18 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// As shells count a program whose reader went away.
+const ENDED_BY_SIGPIPE: u8 = 141;
+
 fn main() -> ExitCode {
     // Before any thread exists: the secrets of the environment are taken out of it.
     let secrets = machine::take_secrets();
     machine::forbid_core_dumps();
-    match cli::run(secrets) {
+    match secrets.map_err(Into::into).and_then(cli::run) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.downcast_ref::<cli::Unheard>().is_some_and(cli::Unheard::is_closed) => {
+            ExitCode::from(ENDED_BY_SIGPIPE)
+        }
         Err(error) if error.is::<cli::Unreadable>() => {
             eprintln!("tresor: {error}");
             ExitCode::from(2)

@@ -2,8 +2,25 @@
 
 use serde_json::{Value, json};
 
+/// A line an operation.
+pub fn text() -> String {
+    let line = |row: &Value| {
+        let answers = if row["implemented"] == true { "answers" } else { "  501  " };
+        format!(
+            "{answers} {}:{}\n",
+            row["service"].as_str().unwrap_or_default(),
+            row["name"].as_str().unwrap_or_default()
+        )
+    };
+    rows().iter().map(line).collect()
+}
+
 /// `[{service, name, implemented, ..}]`
 pub fn json() -> String {
+    serde_json::to_string_pretty(&rows()).unwrap_or_default()
+}
+
+fn rows() -> Vec<Value> {
     let mut rows: Vec<Value> = Vec::new();
     for row in tresor_gateway::operations() {
         let mut shown = json!(row);
@@ -13,7 +30,7 @@ pub fn json() -> String {
     rows.extend(tresor_kms_api::operations().iter().map(|row| json!(row)));
     rows.extend(tresor_cloudtrail_api::operations().iter().map(|row| json!(row)));
     rows.extend(tresor_iam_api::operations().iter().map(|row| json!(row)));
-    serde_json::to_string_pretty(&rows).unwrap_or_default()
+    rows
 }
 
 /// docs/operations.md.

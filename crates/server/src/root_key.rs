@@ -46,15 +46,19 @@ pub struct Asked<'a> {
 /// Argon2id's memory in KiB, passes and lanes (RFC 9106, section 4, second recommended choice).
 const ARGON2: (u32, u32, u32) = (64 * 1024, 3, 4);
 
+/// Where the root key will come from. Errors: NoProvider.
+pub fn provider(settings: &Settings, dev: bool, secrets: &Secrets) -> Result<Provider, RootKeyError> {
+    match settings.provider {
+        Some(provider) => Ok(provider),
+        None if settings.path.is_some() || dev => Ok(Provider::File),
+        None if secrets.root_key.is_some() => Ok(Provider::Env),
+        None => Err(RootKeyError::NoProvider),
+    }
+}
+
 /// Errors: `RootKeyError`.
 pub fn obtain(asked: &Asked<'_>, secrets: &Secrets, entropy: &dyn Entropy) -> Result<RootKey, RootKeyError> {
-    let provider = match asked.settings.provider {
-        Some(provider) => provider,
-        None if asked.settings.path.is_some() || asked.dev => Provider::File,
-        None if secrets.root_key.is_some() => Provider::Env,
-        None => return Err(RootKeyError::NoProvider),
-    };
-    match provider {
+    match provider(asked.settings, asked.dev, secrets)? {
         Provider::File => {
             let path = match &asked.settings.path {
                 Some(path) => path.clone(),

@@ -5,6 +5,7 @@ use crate::{
     config::{Config, NewBuckets},
     control, credentials, files,
     machine::Secrets,
+    root_key,
 };
 use serde_json::json;
 use std::{
@@ -23,11 +24,12 @@ use tresor_audit::AuditSink;
 use tresor_cloudtrail_api::{CloudTrailService, History};
 use tresor_digest::Md5Pool;
 use tresor_front::{
-    AuthSettings, Authenticator, DevCa, Figures, Front, FrontSettings, Health, Listener, TlsError, TrustedProxies,
-    serve_admin, tls_from_pem,
+    AuthSettings, Authenticator, DevCa, Figures, Front, FrontSettings, Health, Listener, ServerConfig, TlsError,
+    TrustedProxies, serve_admin, tls_from_pem,
 };
 use tresor_gateway::{Gateway, GatewayParts, GatewaySettings};
 use tresor_iam_api::{Api, IamService, StsService};
+use tresor_identity::Issuers;
 use tresor_kms::KeyRing;
 use tresor_kms_api::KmsService;
 use tresor_records::{KeyRecords, ObjectDependents};
@@ -90,18 +92,60 @@ fn bound(listener: &TcpListener) -> String {
     listener.local_addr().map(|address| address.to_string()).unwrap_or_default()
 }
 
-/// Serves until SIGTERM or SIGINT, then drains.
-pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<(), ServeError> {
-    if dev && config.server.tls_listen.is_none() {
-        config.server.tls_listen = Some(DEV_TLS.into());
+/// A configuration that was read to its end: where to listen, with what, and whom to believe.
+struct Prepared {
+    http: SocketAddr,
+    /// Without a certificate the development CA issues one.
+    https: Option<(SocketAddr, Option<Arc<ServerConfig>>)>,
+    admin: SocketAddr,
+    proxies: TrustedProxies,
+    issuers: Issuers,
+}
+
+impl Prepared {
+    /// Reads everything that can be wrong before anything is made. Errors: `ServeError`.
+    async fn of(config: &Config, dev: bool, secrets: &Secrets) -> Result<Self, ServeError> {
+        let server = &config.server;
+        root_key::provider(&config.root_key, dev, secrets).map_err(AssembleError::from)?;
+        let https = match server.tls_listen.as_deref().or(dev.then_some(DEV_TLS)) {
+            Some(text) => Some((address(text, dev).await?, certificate(config, dev)?)),
+            None => None,
+        };
+        credentials::declared(config)?;
+        Ok(Self {
+            http: address(&server.listen, dev).await?,
+            https,
+            admin: address(&server.admin_listen, dev).await?,
+            proxies: TrustedProxies::new(&server.trusted_proxies, dev)?,
+            issuers: credentials::issuers(config)?,
+        })
     }
-    let http = address(&config.server.listen, dev).await?;
-    let https = match &config.server.tls_listen {
-        Some(text) => Some(address(text, dev).await?),
-        None => None,
-    };
-    let admin = address(&config.server.admin_listen, dev).await?;
-    let proxies = TrustedProxies::new(&config.server.trusted_proxies, dev)?;
+}
+
+/// The operator's certificate and key; none where the development CA issues one. Errors: NoCertificate, File, Tls.
+fn certificate(config: &Config, dev: bool) -> Result<Option<Arc<ServerConfig>>, ServeError> {
+    match (&config.server.tls_certificate, &config.server.tls_key) {
+        (Some(certificate), Some(key)) => {
+            let failed = |path: &Path| {
+                let path = path.display().to_string();
+                |error| ServeError::File(path, error)
+            };
+            let chain = fs::read(certificate).map_err(failed(certificate))?;
+            Ok(Some(tls_from_pem(&chain, &files::read_private(key).map_err(failed(key))?)?))
+        }
+        _ if dev => Ok(None),
+        _ => Err(ServeError::NoCertificate),
+    }
+}
+
+/// Says what would keep `serve` from starting; makes nothing. Errors: `ServeError`.
+pub async fn check(config: &Config, dev: bool, secrets: &Secrets) -> Result<(), ServeError> {
+    Prepared::of(config, dev, secrets).await.map(drop)
+}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+pub async fn serve(config: Config, dev: bool, secrets: Secrets) -> Result<(), ServeError> {
+    let Prepared { http, https, admin, proxies, issuers } = Prepared::of(&config, dev, &secrets).await?;
     let parts = Arc::new(assemble(&config, dev, &secrets).await?);
     drop(secrets);
     match parts.audit.recover(&parts.store).await {
@@ -123,23 +167,16 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
     let probes = tokio::spawn(serve_admin(admin, Arc::clone(&health), figures));
     let mut listeners = vec![Listener { tcp: listen(http)?, tls: None }];
     endpoints["http"] = format!("http://{}", bound(&listeners[0].tcp)).into();
-    if let Some(https) = https {
-        let tls = match (&config.server.tls_certificate, &config.server.tls_key) {
-            (Some(certificate), Some(key)) => {
-                let chain = fs::read(certificate)
-                    .map_err(|error| ServeError::File(certificate.display().to_string(), error))?;
-                let key =
-                    files::read_private(key).map_err(|error| ServeError::File(key.display().to_string(), error))?;
-                tls_from_pem(&chain, &key)?
-            }
-            _ if dev => {
+    if let Some((https, own)) = https {
+        let tls = match own {
+            Some(tls) => tls,
+            None => {
                 endpoints["ca"] = config.data_dir.join("tls/ca.pem").display().to_string().into();
                 development_ca(&config.data_dir)?.issue(match https.ip() {
                     ip if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
                     ip => ip,
                 })?
             }
-            _ => return Err(ServeError::NoCertificate),
         };
         let tcp = listen(https)?;
         endpoints["https"] = format!("https://{}", bound(&tcp)).into();
@@ -168,7 +205,7 @@ pub async fn serve(mut config: Config, dev: bool, secrets: Secrets) -> Result<()
     let gateway = Gateway::new(settings, gateway);
     let iam = Arc::new(Api {
         directory: Arc::clone(&parts.directory),
-        issuers: credentials::issuers(&config)?,
+        issuers,
         clock: Arc::clone(&parts.clock),
         region: config.region.clone(),
     });

@@ -18,11 +18,13 @@ pub struct ErasureFiles(PathBuf);
 
 impl ErasureFiles {
     pub fn open(directory: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        // A relative path of one word has no parent to sync.
+        let directory = std::path::absolute(directory)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         if let Some(parent) = directory.parent() {
             sync_directory(parent)?;
         }
-        Ok(Self(directory.to_owned()))
+        Ok(Self(directory))
     }
 
     /// For reading only: nothing is made.

@@ -105,7 +105,7 @@ pub(crate) fn run(args: SinkArgs) -> Result<(), String> {
 impl Sink {
     async fn serve(self: Arc<Self>) -> io::Result<()> {
         let listener = TcpListener::bind(self.args.listen).await?;
-        println!("http://{}", listener.local_addr()?);
+        io::Write::write_fmt(&mut io::stdout(), format_args!("http://{}\n", listener.local_addr()?))?;
         loop {
             let Ok((stream, _)) = listener.accept().await else { continue };
             let _ = stream.set_nodelay(true);
