@@ -118,6 +118,21 @@ def test_a_presigned_url_is_of_one_operation(server, s3, bucket):
         assert send(base, method, f"{url.path}?{url.query}", {}).status in (200, 204)
 
 
+def test_a_signed_plus_sign_is_no_space(server, s3, bucket):
+    for key in ("a+b/1", "a b/2"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    signer = server.client(signature_version="s3v4")
+    url = urllib.parse.urlsplit(signer.generate_presigned_url("list_objects", Params={"Bucket": bucket, "Prefix": "a+b/"}))
+    base = server.endpoints["http"]
+    listed = send(base, "GET", f"{url.path}?{url.query}", {}).body
+    assert b"<Key>a%2Bb/1</Key>" in listed and b"<KeyCount>2" not in listed, listed
+    changed = url.query.replace("%2B", "+", 1)
+    assert changed != url.query
+    assert send(base, "GET", f"{url.path}?{changed}", {}).error["Code"] == "SignatureDoesNotMatch"
+    for key in ("a+b/1", "a b/2"):
+        assert signer.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"][0]["Key"] == key
+
+
 def delete_objects(server, bucket, item, headers=None, who="alice"):
     body = f"<Delete><Object>{item}</Object></Delete>".encode()
     digest = base64.b64encode(hashlib.md5(body).digest()).decode()

@@ -96,7 +96,15 @@ impl Query {
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|p| (p.name.as_str(), p.value.as_str()))
     }
-    /// Names and values as a signature covers them.
+    /// Names and values as Signature Version 4 covers them: as they are read, so that a signed `%2B` cannot become a space by being
+    /// written as `+`. What belongs to the signature itself is never read for anything else, and may hold a plain plus sign.
+    pub(crate) fn covered(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|p| match p.name.starts_with("X-Amz-") {
+            true => (p.signed.0.as_str(), p.signed.1.as_str()),
+            false => (p.name.as_str(), p.value.as_str()),
+        })
+    }
+    /// Names and values as Signature Version 2 covers them.
     pub(crate) fn signed(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|p| (p.signed.0.as_str(), p.signed.1.as_str()))
     }

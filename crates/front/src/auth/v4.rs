@@ -252,7 +252,7 @@ fn canonical_request(head: &Head, claim: &Claim, via: Via, path: &str) -> String
     }
     let mut query: Vec<(String, String)> = head
         .query
-        .signed()
+        .covered()
         .filter(|(name, _)| !(via == Via::Query && *name == "X-Amz-Signature"))
         .map(|(name, value)| {
             (utf8_percent_encode(name, ENCODED).to_string(), utf8_percent_encode(value, ENCODED).to_string())
