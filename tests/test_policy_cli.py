@@ -65,6 +65,8 @@ def test_explain_asks_what_a_running_server_has_stored(server, tmp_path):
     account = ACCOUNTS["main"][0]
     s3 = server.client()
     s3.create_bucket(Bucket="explained")
+    # aws/s3 is made with its first use, and before that there is no key to ask.
+    s3.put_object(Bucket="explained", Key="first", Body=b"x", ServerSideEncryption="aws:kms")
     s3.put_object(Bucket="explained", Key="k", Body=b"x", Tagging="team=red")
     document = {
         "Version": "2012-10-17",
@@ -99,8 +101,38 @@ def test_explain_asks_what_a_running_server_has_stored(server, tmp_path):
     told = explain(server, "--principal", "alice", *put, "--header", "x-amz-server-side-encryption=aws:kms")
     assert (told["decision"], told["decided_by"]["policy"]) == ("allow", "identity-based policy")
 
-    # The same two uploads, by alice herself.
+    # S3 asks the key too, on her behalf: its policy hands over to the account, and alice's own policy is about S3 alone.
     mine = server.client("alice", endpoint="https")
+    for headers, asked, bound_to in [
+        (["x-amz-server-side-encryption=aws:kms"], {"ServerSideEncryption": "aws:kms"}, "arn:aws:s3:::explained/k"),
+        (
+            ["x-amz-server-side-encryption=aws:kms", "x-amz-server-side-encryption-aws-kms-key-id=alias/test"],
+            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/test"},
+            "arn:aws:s3:::explained/k",
+        ),
+        (
+            [f"x-amz-server-side-encryption-aws-kms-key-id={KEY_ID}", "x-amz-server-side-encryption=aws:kms", "x-amz-server-side-encryption-bucket-key-enabled=true"],
+            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": KEY_ID, "BucketKeyEnabled": True},
+            "arn:aws:s3:::explained",
+        ),
+    ]:
+        told = explain(server, "--principal", "alice", *put, *(word for header in headers for word in ("--header", header)))
+        key = told["also_needed"]
+        assert key["request"]["action"] == "kms:GenerateDataKey" and told["decision"] == "allow"
+        assert key["request"]["context"]["kms:viaservice"] == ["s3.us-east-1.amazonaws.com"]
+        assert key["request"]["context"]["kms:encryptioncontext:aws:s3:arn"] == [bound_to]
+        # The key of aws/s3 is for everyone in the account who comes by S3.
+        managed = "SSEKMSKeyId" not in asked
+        assert key["decision"] == ("allow" if managed else "implicit_deny"), key
+        if managed:
+            mine.put_object(Bucket="explained", Key="k", Body=b"x", Tagging="team=red", **asked)
+        else:
+            with pytest.raises(ClientError, match="kms:GenerateDataKey"):
+                mine.put_object(Bucket="explained", Key="k", Body=b"x", **asked)
+    told = explain(server, "--principal", "alice", "--action", "s3:GetObject", "--resource", "arn:aws:s3:::explained/k")
+    assert (told["also_needed"]["request"]["action"], told["also_needed"]["decision"]) == ("kms:Decrypt", "allow")
+
+    # The first two uploads, by alice herself.
     with pytest.raises(ClientError, match="explicit deny in a resource-based policy"):
         mine.put_object(Bucket="explained", Key="k", Body=b"y", ServerSideEncryption="AES256")
 

@@ -4,11 +4,12 @@
 use crate::{
     acl,
     authorize::shows_tags,
-    derive::{Asked, Pairs, derive},
+    derive::{Asked, Pairs, Role, derive},
     ops::{bucket_policy::BucketPolicy, ownership_controls::Ownership},
     rules::BucketRules,
 };
 use std::sync::Arc;
+use tresor_envelope::SseMode;
 use tresor_model::{BucketName, Caller, ObjectKey};
 use tresor_policy::{
     Bindings, CallerNames, Context, Decision, Effect, Policy, Question, RequestFacts, Requester, Sources,
@@ -35,15 +36,26 @@ pub struct StoredQuestion<'a> {
     pub facts: RequestFacts<'a>,
 }
 
+/// A question that comes with a request: S3 asks KMS on the caller's behalf.
+#[derive(Clone, Debug)]
+pub struct KeyQuestion {
+    /// Without `kms:`: `GenerateDataKey`.
+    pub operation: &'static str,
+    pub key_arn: String,
+    /// The value of `aws:s3:arn` in the encryption context: the object, or the bucket where a bucket key is used.
+    pub bound_to: String,
+}
+
 impl StoredQuestion<'_> {
-    /// Decides by what is stored and tells about it. `key_arn` finds the KMS key of a write by its name, `None` for `aws/s3`.
+    /// Decides by what is stored and tells about it; with the question to the KMS key that a write or a read of an object comes with.
+    /// `key_arn` finds the KMS key of a write by its name, `None` for `aws/s3`.
     /// Errors: a bucket that is not there, a document that cannot be read.
     pub async fn explain<T>(
         &self,
         store: &Store,
         key_arn: impl Fn(Option<&str>) -> Option<String>,
         tell: impl FnOnce(&Question<'_>, Option<&Policy>, &Decision<'_>) -> T,
-    ) -> Result<T, String> {
+    ) -> Result<(T, Option<KeyQuestion>), String> {
         let name = self.bucket;
         let unreadable = |error: &dyn std::fmt::Display| format!("the bucket {name} cannot be read: {error}");
         let bucket = store.bucket(name).await.map_err(|error| unreadable(&error))?;
@@ -77,12 +89,31 @@ impl StoredQuestion<'_> {
             "s3:PutObject" => asked.named_key().and_then(key_arn),
             _ => None,
         };
-        let mut context = derive(&Asked { key_arn: key_arn.as_deref(), ..asked }).context;
+        let arn = self.object_key.map_or_else(|| name.arn(), |key| name.object_arn(key));
+        let read = version.as_deref().map(|version| &version.envelope.header).filter(|_| self.action == "s3:GetObject");
+        let object_kms_key = read.filter(|header| uses_kms(header.mode)).map(|header| header.key_arn.as_str());
+        let asked = Asked { key_arn: key_arn.as_deref(), object_kms_key, ..asked };
+        let bucket_key = match read {
+            Some(header) => header.mode == SseMode::KmsBucketKey,
+            None if asked.said("x-amz-server-side-encryption") == Some("aws:kms:dsse") => false,
+            None => match asked.said("x-amz-server-side-encryption-bucket-key-enabled") {
+                Some(said) => said.eq_ignore_ascii_case("true"),
+                None => rules.encryption.bucket_key,
+            },
+        };
+        let derived = derive(&asked);
+        let key_question = derived.required.iter().find(|required| required.role == Role::Key).and_then(|required| {
+            Some(KeyQuestion {
+                operation: required.action.strip_prefix("kms:")?,
+                key_arn: required.resource.clone(),
+                bound_to: if bucket_key { name.arn() } else { arn.clone() },
+            })
+        });
+        let mut context = derived.context;
         context.set_global(self.caller, self.bindings, &self.facts);
         context.extend(self.context);
         let names = CallerNames::of(self.caller);
         let who = Requester { canonical_id: self.canonical_id, ..names.requester(self.caller) };
-        let arn = self.object_key.map_or_else(|| name.arn(), |key| name.object_arn(key));
         let question = Question { who, action: self.action, resource: &arn, context: &context };
 
         let lists = rules.ownership.in_force() != Ownership::BucketOwnerEnforced;
@@ -99,6 +130,13 @@ impl StoredQuestion<'_> {
             let granted = rules.granted(self.operation, self.action, caller, object.as_ref());
             decision = decide_resource(&question, &Sources { granted, ..sources });
         }
-        Ok(tell(&question, rules.policy.as_ref().map(BucketPolicy::policy), &decision))
+        Ok((tell(&question, rules.policy.as_ref().map(BucketPolicy::policy), &decision), key_question))
+    }
+}
+
+fn uses_kms(mode: SseMode) -> bool {
+    match mode {
+        SseMode::Kms | SseMode::KmsBucketKey | SseMode::Dsse => true,
+        SseMode::S3 | SseMode::Customer => false,
     }
 }

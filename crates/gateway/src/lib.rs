@@ -24,6 +24,6 @@ mod table;
 mod xml;
 
 pub use derive::{Asked, Derived, Pairs, Required, Role, Signed, derive};
-pub use explain::StoredQuestion;
+pub use explain::{KeyQuestion, StoredQuestion};
 pub use serve::{Gateway, GatewayParts, GatewaySettings};
 pub use table::{OperationRow, operations};

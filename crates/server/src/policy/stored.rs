@@ -4,9 +4,9 @@
 use super::explain::{Told, answer_stored as answer};
 use crate::assemble::Parts;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
-use tresor_gateway::StoredQuestion;
+use tresor_gateway::{KeyQuestion, StoredQuestion};
 use tresor_identity::{Kind, Member};
 use tresor_kms::Call;
 use tresor_model::{AccountId, BucketName, Caller, ObjectKey, Principal, Session};
@@ -92,11 +92,30 @@ impl Scene<'_> {
             let found = ring.locate(self.caller, name.unwrap_or("alias/aws/s3")).ok()?;
             Some(found.arn.to_string())
         };
-        question
+        let (mut answer, key_question) = question
             .explain(&self.parts.store, key_arn, |question, policy, decision| {
                 answer(&Told { bindings: self.bindings, resource: policy, question, decision })
             })
-            .await
+            .await?;
+        if let Some(asked) = key_question {
+            answer["also_needed"] = self.key_of_s3(&asked);
+        }
+        Ok(answer)
+    }
+
+    /// What S3 asks of the KMS key on the caller's behalf: the request succeeds when this is allowed too.
+    fn key_of_s3(&self, asked: &KeyQuestion) -> Value {
+        let ring = &self.parts.keys;
+        let found = match ring.locate(self.caller, &asked.key_arn) {
+            Ok(found) => found,
+            // Another account's key that this caller may not know, or none at all: the request is refused.
+            Err(error) => return json!({ "decision": "implicit_deny", "because": error.to_string() }),
+        };
+        let bound = [("aws:s3:arn".to_owned(), asked.bound_to.clone())];
+        let call = Call { via: Some("s3"), ..Call::new(self.caller, asked.operation, "") }.with_context(&bound);
+        ring.explain(&call, &found, |question, policy, decision| {
+            answer(&Told { bindings: self.bindings, resource: Some(policy), question, decision })
+        })
     }
 
     fn kms(&self, operation: &str, resource: &str) -> Result<Value, String> {
