@@ -32,7 +32,7 @@ struct Place {
     /// The configuration file (TOML).
     #[arg(long, global = true, env = "TRESOR_CONFIG")]
     config: Option<PathBuf>,
-    /// Where the data lies.
+    /// Where the data lies. A running server is found there; a stopped store needs its root key too, from the configuration or --dev.
     #[arg(long, global = true)]
     data_dir: Option<PathBuf>,
     /// The file that holds the root key; outside of the data directory.
@@ -126,7 +126,7 @@ enum Sub {
         key: String,
     },
     /// Makes load on S3 endpoints and measures them side by side. Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,
-    /// or from a file of endpoints.
+    /// or from a file of endpoints; AWS_SHARED_CREDENTIALS_FILE is not read.
     Bench(Box<BenchArgs>),
 }
 
@@ -137,7 +137,8 @@ enum PolicyAction {
     Check { file: PathBuf },
     /// Tells which statement decides a request and what it saw. The policies and the request come from a file, as a case of `check` does,
     /// or the question is asked of what is stored: policies, lists, tags and grants as they are in the data directory now, by the server
-    /// that runs on it, or here when none does.
+    /// that runs on it, or here when none does. `also_needed` in the answer is what S3 asks of the KMS key for a PutObject or GetObject:
+    /// both must be allowed.
     Explain(Box<ExplainArgs>),
     /// Tells which uploads a bucket policy lets through, and warns where it does not do what it seems to.
     Lint { file: PathBuf },

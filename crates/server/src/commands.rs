@@ -81,24 +81,15 @@ pub enum KeyAction {
     /// Lists the keys of the account.
     List,
     /// Shows one key, by id, ARN or alias.
-    Describe {
-        key: String,
-    },
+    Describe { key: String },
     /// Refuses every use of a key, for writing and for reading.
-    Disable {
-        key: String,
-    },
-    Enable {
-        key: String,
-    },
+    Disable { key: String },
+    /// Lets a disabled key be used again.
+    Enable { key: String },
     /// Makes new material; what older material encrypted stays readable.
-    Rotate {
-        key: String,
-    },
+    Rotate { key: String },
     /// Says how many objects and bytes become unreadable without the key.
-    Impact {
-        key: String,
-    },
+    Impact { key: String },
     /// Writes keys, aliases and grants to a folder, and their erasure secrets to another one. The root key is not in it, and neither are
     /// users, roles and policies: a copy of the data directory has them.
     Backup {
@@ -109,7 +100,8 @@ pub enum KeyAction {
         #[arg(long, value_name = "SECRETS")]
         erasure_to: std::path::PathBuf,
     },
-    /// Adds keys of a backup that are missing; destroyed ones stay destroyed. The server must be stopped.
+    /// Adds keys of a backup that are missing; destroyed ones stay destroyed. The server must be stopped, and the root key be the one
+    /// of the backup.
     Restore {
         /// A folder that `backup` wrote, or the key mirror.
         #[arg(value_name = "BACKUP")]
@@ -119,10 +111,7 @@ pub enum KeyAction {
         erasure_from: Option<std::path::PathBuf>,
     },
     /// Gives a key a name: alias/NAME.
-    Alias {
-        key: String,
-        alias: String,
-    },
+    Alias { key: String, alias: String },
 }
 
 /// What a command answers: JSON, or why it failed.
