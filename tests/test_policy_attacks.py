@@ -133,6 +133,21 @@ def test_a_signed_plus_sign_is_no_space(server, s3, bucket):
         assert signer.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"][0]["Key"] == key
 
 
+def test_a_signature_is_for_one_service(server, s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    url = f"{server.endpoints['http']}/{bucket}/k"
+    for service, good in (("s3", True), ("dynamodb", False), ("S3", False)):
+        for signer in (S3SigV4Auth, S3SigV4QueryAuth):
+            signed = AWSRequest("GET", url, headers={})
+            signer(Credentials(*ACCOUNTS["main"][1:]), service, REGION).add_auth(signed)
+            sent = urllib.parse.urlsplit(signed.url)
+            path = f"{sent.path}?{sent.query}" if sent.query else sent.path
+            answer = send(server.endpoints["http"], "GET", path, dict(signed.headers.items()))
+            assert (answer.status == 200) == good, (service, answer)
+            if not good:
+                assert answer.status == 400 and f'incorrect service "{service}"' in answer.error["Message"], answer
+
+
 def delete_objects(server, bucket, item, headers=None, who="alice"):
     body = f"<Delete><Object>{item}</Object></Delete>".encode()
     digest = base64.b64encode(hashlib.md5(body).digest()).decode()

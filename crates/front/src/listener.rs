@@ -230,7 +230,9 @@ impl Front {
         let facts = DataFacts::of(&head, tls);
         let is_s3 = service.signing_name() == "s3";
         let admitted = match service.document_limit() {
-            None => match self.authenticator.authenticate(&head) {
+            None => match Authenticator::check_service(&head, service.signing_name())
+                .and_then(|()| self.authenticator.authenticate(&head))
+            {
                 Ok(who) => Ok((who, body.map_err(BoxError::from).boxed_unsync())),
                 Err(why) => Err(Refused::unread(why)),
             },

@@ -158,6 +158,16 @@ impl Authenticator {
         Self::scope(head)?.split('/').rev().nth(1).map(str::to_owned)
     }
 
+    /// A signature of Signature Version 4 is for one service. Errors: MalformedHeader, MalformedQuery.
+    pub(crate) fn check_service(head: &Head, signing_name: &str) -> Result<(), AuthError> {
+        let Some(other) = Self::scope_service(head).filter(|name| name != signing_name) else { return Ok(()) };
+        let wrong = format!("incorrect service \"{other}\". This endpoint belongs to \"{signing_name}\".");
+        Err(match head.query.get("X-Amz-Credential") {
+            Some(_) => AuthError::MalformedQuery(format!("Error parsing the X-Amz-Credential parameter; {wrong}")),
+            None => AuthError::MalformedHeader(format!("The authorization header is malformed; {wrong}")),
+        })
+    }
+
     /// Whether the access key that a request names exists; nothing is proved yet.
     pub(crate) fn knows_key(&self, head: &Head) -> Result<(), AuthError> {
         let scope = Self::scope(head).unwrap_or_default();
