@@ -181,8 +181,8 @@ fn cases(args: &RunArgs) -> Result<Vec<Case>, String> {
                             page: args.page,
                         };
                         if *operation == Operation::List {
-                            // What is listed is small, and not encrypted differently.
-                            case.size = 0;
+                            // What is listed is small, is not read, and is not encrypted differently.
+                            (case.size, case.range) = (0, 0);
                             case.objects = args.objects.unwrap_or(FILL_OBJECTS).max(1);
                             case.encryption = crate::case::Encryption::None;
                         }
