@@ -82,7 +82,9 @@ def markdown(run):
         "Written by `make bench` (`benches/end_to_end.py`); do not edit. Each row is one run in which the sink, Tresor and its encryptions, and the",
         "peers took turns; figures are medians over the rounds, ratios the median of each round's ratio. The sink (`tresor bench sink`) is what",
         "HTTP and the disk allow on the machine: hyper, AES-256-GCM and fsync, one log with group commit for bodies up to 1 MiB and a file each",
-        "above it; with MD5 where the row says so. It has no authentication, no metadata, no keys. Client and server share the processors.",
+        "above it; with MD5 where the row says so. It has no authentication, no metadata, no keys. Its files go through the page cache: a ratio",
+        "above 1 says that the page cache costs more than writing past it, as Tresor does. What it deletes is not durable, and its listing is",
+        "held in memory. Client and server share the processors.",
         "",
         f"- commit {run['commit']}, {run['date']}, {run['build']} build, {'quick' if run['quick'] else 'full'} run of {run['seconds_taken']} s, "
         f"{run['rounds']} rounds of {run['seconds']} s",
