@@ -35,8 +35,8 @@ pub struct Claimed {
     pub account: AccountId,
 }
 
-/// What is recorded.
-#[derive(Clone, Debug)]
+/// What is recorded. The default tells nothing: every place that records names what it knows.
+#[derive(Clone, Debug, Default)]
 pub struct Event {
     /// `kms.amazonaws.com`
     pub source: &'static str,

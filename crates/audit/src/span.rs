@@ -1,11 +1,11 @@
 //! The event of one request while it is served.
 
 use crate::event::{Claimed, Event, Origin, Written};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::Instant,
 };
 use tresor_model::{Caller, ChangeRecord, EventId, Timestamp};
 
@@ -42,21 +42,7 @@ impl AuditSpan {
             request_id: request_id.into(),
             event_id: sink.event_id(),
             origin,
-            caller: None,
-            claimed: None,
-            invoked_by: None,
-            service_account: None,
-            details: Map::new(),
-            read_only: false,
-            data: false,
-            parameters: Map::new(),
-            response: Map::new(),
-            additional: Map::new(),
-            resources: Vec::new(),
-            error: None,
-            status: 0,
-            elapsed: Duration::ZERO,
-            sse: None,
+            ..Event::default()
         };
         Self { sink, event, operation: None, change: OnceLock::new(), started: Instant::now(), sealed: false }
     }

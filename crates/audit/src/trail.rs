@@ -423,7 +423,6 @@ pub fn search(directory: &Path, limit: usize, wanted: impl Fn(&Value) -> bool) -
 mod tests {
     use super::*;
     use crate::event::Origin;
-    use serde_json::Map;
     use tresor_model::Timestamp;
 
     fn event(n: u64) -> Event {
@@ -434,21 +433,9 @@ mod tests {
             request_id: n.to_string(),
             event_id: [n as u8; 16],
             origin: Origin::default(),
-            caller: None,
-            claimed: None,
-            invoked_by: None,
-            service_account: None,
-            details: Map::new(),
             read_only: true,
-            data: false,
-            parameters: Map::new(),
-            response: Map::new(),
-            additional: Map::new(),
-            resources: Vec::new(),
-            error: None,
             status: 200,
-            elapsed: std::time::Duration::ZERO,
-            sse: None,
+            ..Event::default()
         }
     }
     fn written(directory: &Path, limits: TrailLimits, from: u64, to: u64) -> (Head, Vec<u8>) {

@@ -77,37 +77,9 @@ impl From<KmsError> for Fault {
     }
 }
 
-/// The codes that every JSON service of AWS answers with when a caller cannot be told. Source: "Common errors" of the KMS API reference.
 impl From<AuthError> for Fault {
     fn from(why: AuthError) -> Self {
-        match why {
-            AuthError::UnknownAccessKey(_) | AuthError::InvalidToken => {
-                Self::new("UnrecognizedClientException", "The security token included in the request is invalid.")
-            }
-            AuthError::ExpiredToken => {
-                Self::new("ExpiredTokenException", "The security token included in the request is expired")
-            }
-            AuthError::SignatureDoesNotMatch { .. } => Self::new(
-                "InvalidSignatureException",
-                "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
-            ),
-            AuthError::Skewed { request, now } => {
-                Self::new("InvalidSignatureException", AuthError::skew_text(&request, now))
-            }
-            AuthError::Expired { expires, now } => Self::new(
-                "InvalidSignatureException",
-                format!("Signature expired: {} is now earlier than {}", expires.basic(), now.basic()),
-            ),
-            AuthError::WrongService => {
-                Self::new("InvalidSignatureException", "Credential should be scoped to correct service: 'kms'.")
-            }
-            AuthError::Anonymous => Self::new("MissingAuthenticationTokenException", "Missing Authentication Token"),
-            AuthError::BodyTooLarge => Self::serialization("The request is too large."),
-            AuthError::BodyBroken => Self::serialization("The request could not be read to its end."),
-            _ => Self::new(
-                "IncompleteSignatureException",
-                "Authorization header requires 'Credential', 'Signature', 'SignedHeaders' and 'X-Amz-Date' parameters.",
-            ),
-        }
+        let (code, message) = why.json_fault("kms");
+        Self::new(code, message)
     }
 }

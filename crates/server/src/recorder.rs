@@ -388,20 +388,13 @@ impl Witness for Recorder {
             event_id: self.event_id(),
             origin: Origin { region: self.region.clone(), ..Origin::default() },
             caller: Some(call.caller.clone()),
-            claimed: None,
             invoked_by: Some("s3.amazonaws.com"),
-            service_account: None,
-            details: Map::new(),
             read_only: true,
-            data: false,
             parameters,
-            response: Map::new(),
             additional,
             resources: vec![("AWS::KMS::Key", key.to_string())],
             error: error.map(|error| (code(error).to_owned(), error.to_string())),
-            status: 0,
-            elapsed: Duration::ZERO,
-            sse: None,
+            ..Event::default()
         };
         self.append(&event, None);
     }
@@ -414,24 +407,13 @@ impl Witness for Recorder {
             source: "kms.amazonaws.com",
             name: event.name.to_owned(),
             at: self.clock.now(),
-            request_id: String::new(),
             event_id: id,
             origin: Origin { region: self.region.clone(), ..Origin::default() },
-            caller: None,
-            claimed: None,
             invoked_by: Some("AWS Internal"),
             service_account: Some(event.account.clone()),
             details,
-            read_only: false,
-            data: false,
-            parameters: Map::new(),
-            response: Map::new(),
-            additional: Map::new(),
             resources: vec![("AWS::KMS::Key", event.key.to_string())],
-            error: None,
-            status: 0,
-            elapsed: Duration::ZERO,
-            sse: None,
+            ..Event::default()
         };
         ChangeRecord::new(id, event.to_record()).ok()
     }

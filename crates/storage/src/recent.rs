@@ -22,21 +22,11 @@ pub(crate) struct Recent {
 
 impl Recent {
     pub(crate) fn index_key(&self, bucket: BucketId, derive: impl FnOnce() -> IndexKey) -> Arc<IndexKey> {
-        if let Some(key) = self.index_keys.read().get(&bucket) {
-            return Arc::clone(key);
-        }
-        let key = Arc::new(derive());
-        keep(&mut self.index_keys.write(), bucket, Arc::clone(&key));
-        key
+        recall(&self.index_keys, bucket, || Arc::new(derive()))
     }
 
     pub(crate) fn open_state(&self, bucket: BucketId, seal: impl FnOnce() -> Bytes) -> Bytes {
-        if let Some(state) = self.open_states.read().get(&bucket) {
-            return state.clone();
-        }
-        let state = seal();
-        keep(&mut self.open_states.write(), bucket, state.clone());
-        state
+        recall(&self.open_states, bucket, seal)
     }
 
     /// The bucket of a row whose value was authenticated before.
@@ -47,6 +37,16 @@ impl Recent {
     pub(crate) fn keep_bucket(&self, value: &Bytes, bucket: &Bucket) {
         keep(&mut self.buckets.write(), bucket.name.clone(), (value.clone(), bucket.clone()));
     }
+}
+
+/// What is kept for a bucket, or is made and kept now.
+fn recall<V: Clone>(all: &RwLock<HashMap<BucketId, V>>, bucket: BucketId, make: impl FnOnce() -> V) -> V {
+    if let Some(known) = all.read().get(&bucket) {
+        return known.clone();
+    }
+    let made = make();
+    keep(&mut all.write(), bucket, made.clone());
+    made
 }
 
 fn keep<K: Eq + std::hash::Hash, V>(all: &mut HashMap<K, V>, key: K, value: V) {

@@ -97,6 +97,38 @@ pub enum AuthError {
 }
 
 impl AuthError {
+    /// The code and text that a JSON service of AWS answers when a caller cannot be told; `service` is the name it signs with.
+    /// Source: "Common errors" of the services' API references.
+    pub fn json_fault(&self, service: &str) -> (&'static str, String) {
+        let (code, text) = match self {
+            Self::UnknownAccessKey(_) | Self::InvalidToken => {
+                ("UnrecognizedClientException", "The security token included in the request is invalid.")
+            }
+            Self::ExpiredToken => ("ExpiredTokenException", "The security token included in the request is expired"),
+            Self::SignatureDoesNotMatch { .. } => (
+                "InvalidSignatureException",
+                "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
+            ),
+            Self::Skewed { request, now } => return ("InvalidSignatureException", Self::skew_text(request, *now)),
+            Self::Expired { expires, now } => {
+                let text = format!("Signature expired: {} is now earlier than {}", expires.basic(), now.basic());
+                return ("InvalidSignatureException", text);
+            }
+            Self::WrongService => {
+                let text = format!("Credential should be scoped to correct service: '{service}'.");
+                return ("InvalidSignatureException", text);
+            }
+            Self::Anonymous => ("MissingAuthenticationTokenException", "Missing Authentication Token"),
+            Self::BodyTooLarge => ("SerializationException", "The request is too large."),
+            Self::BodyBroken => ("SerializationException", "The request could not be read to its end."),
+            _ => (
+                "IncompleteSignatureException",
+                "Authorization header requires 'Credential', 'Signature', 'SignedHeaders' and 'X-Amz-Date' parameters.",
+            ),
+        };
+        (code, text.to_owned())
+    }
+
     /// What every service but S3 says of a signature made at another time. Source: answers of AWS, whose bound is five minutes.
     pub fn skew_text(request: &str, now: Timestamp) -> String {
         let (minutes, at) = (MAX_SKEW_MS / 60_000, now.basic());
