@@ -1,8 +1,11 @@
 //! The one thread that commits: guards in order, one append to the log and one sync for a group, then the index.
 
-use crate::log::{Log, Row};
+use crate::{
+    index::{engine, flush, full, index},
+    log::{Log, Row},
+};
 use bytes::Bytes;
-use rocksdb::{DB, FlushOptions, WriteBatch, WriteOptions};
+use rocksdb::DB;
 use std::{
     collections::HashMap,
     io,
@@ -24,43 +27,11 @@ const MAX_GROUP: usize = 512;
 const YIELDS: usize = 3;
 /// Bytes that share one sync.
 const MAX_GROUP_BYTES: usize = 8 << 20;
-/// Above every partition of a bucket: where the index says up to which entry it holds the log.
-pub(crate) const APPLIED: &[u8] = &[0xff; 17];
 
 pub(crate) struct Commit {
     pub partition: Partition,
     pub batch: Batch,
     pub answer: Answer,
-}
-
-pub(crate) fn engine(error: impl std::fmt::Display) -> MetaError {
-    MetaError::Engine(error.to_string())
-}
-
-pub(crate) fn full(partition: Partition, key: &[u8]) -> Vec<u8> {
-    [&partition.0[..], key].concat()
-}
-
-/// Writes entries of the log into the index, which does not sync.
-pub(crate) fn index(db: &DB, sequence: u64, rows: &[Row]) -> Result<(), rocksdb::Error> {
-    let mut batch = WriteBatch::default();
-    for (key, value) in rows {
-        match value {
-            Some(value) => batch.put(key, value),
-            None => batch.delete(key),
-        }
-    }
-    batch.put(APPLIED, sequence.to_be_bytes());
-    let mut options = WriteOptions::default();
-    options.disable_wal(true);
-    db.write_opt(batch, &options)
-}
-
-/// Makes everything in the index durable.
-pub(crate) fn flush(db: &DB) -> Result<(), rocksdb::Error> {
-    let mut options = FlushOptions::default();
-    options.set_wait(true);
-    db.flush_opt(&options)
 }
 
 pub(crate) struct Committer {

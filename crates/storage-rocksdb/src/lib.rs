@@ -3,13 +3,15 @@
 //! and never synced for a commit (docs/decisions/0001). Must be named only where the server is assembled.
 
 mod committer;
+mod index;
 mod log;
 mod reader;
 
 pub use reader::RocksReader;
 
 use crate::{
-    committer::{APPLIED, Commit, Committer, engine, flush, full, index},
+    committer::{Commit, Committer},
+    index::{APPLIED, applied, engine, flush, full, index},
     log::Log,
 };
 use async_trait::async_trait;
@@ -83,16 +85,6 @@ fn options() -> Options {
     options.set_keep_log_file_num(5);
     options.set_paranoid_checks(true);
     options
-}
-
-/// The last entry of the log that the index holds.
-fn applied(db: &DB) -> Result<u64, MetaError> {
-    match db.get(APPLIED).map_err(engine)? {
-        None => Ok(0),
-        Some(bytes) => {
-            Ok(u64::from_be_bytes(bytes.try_into().map_err(|_| engine("the index does not say what it holds"))?))
-        }
-    }
 }
 
 impl RocksMeta {

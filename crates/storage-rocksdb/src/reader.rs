@@ -2,8 +2,7 @@
 //! what only the log holds (after a crash; at most the log's own size).
 
 use crate::{
-    applied,
-    committer::{engine, full},
+    index::{applied, engine, full},
     log::replay,
     options, read_page, read_partition,
 };
