@@ -1,6 +1,8 @@
 """Must show 7: the server is killed with SIGKILL at random moments while clients write. Every acknowledged object reads back
-identical, none is torn, and blobs that no commit names are collected."""
+identical, none is torn, blobs that no commit names are collected, and every acknowledged write has exactly one event."""
 
+import collections
+import json
 import os
 import random
 import threading
@@ -26,6 +28,8 @@ class Writer(threading.Thread):
         super().__init__()
         self.s3, self.label, self.chance, self.part = s3, name, random.Random(seed), part
         self.acknowledged, self.unknown = {}, None
+        # How often a key's write was acknowledged.
+        self.writes = collections.Counter()
 
     def run(self):
         try:
@@ -46,6 +50,7 @@ class Writer(threading.Thread):
         self.unknown = (key, body)
         sse.upload(self.s3, "crash", key, body, mode, parts)
         self.acknowledged[key] = body
+        self.writes[key] += 1
         self.unknown = None
 
 
@@ -72,6 +77,21 @@ def check(s3, writers):
             assert entry["Key"].rsplit("/", 2)[0] not in labels or entry["Key"] in allowed, entry
 
 
+def check_events(server, writers):
+    """Every acknowledged write has its event, one of unknown fate at most one, and no event is there twice."""
+    events = [json.loads(line)["event"] for file in sorted((server.data / "audit").glob("*.jsonl")) for line in file.open()]
+    ids = collections.Counter(event["eventID"] for event in events)
+    assert max(ids.values()) == 1, ids.most_common(3)
+    done = {"PutObject", "CompleteMultipartUpload"}
+    told = collections.Counter(
+        event["requestParameters"]["key"] for event in events if event["eventName"] in done and "errorCode" not in event
+    )
+    for writer in writers:
+        for key, writes in writer.writes.items():
+            unknown = int(bool(writer.unknown) and writer.unknown[0] == key)
+            assert writes <= told[key] <= writes + unknown, (key, writes, told[key])
+
+
 def needed_blobs(s3):
     """How many files the visible objects and the open uploads need."""
     count = 0
@@ -92,7 +112,7 @@ def test_kill_9_loses_nothing_acknowledged_and_leaves_nothing_behind(tmp_path):
     part = sse.noise(PART, 99)
     server = Server(tmp_path).start()
     server.client().create_bucket(Bucket="crash")
-    acknowledged = 0
+    acknowledged, everyone = 0, []
     for crash in range(ROUNDS):
         s3 = server.client()
         writers = [Writer(s3, f"{crash}-{n}", crash * 100 + n, part) for n in range(WRITERS)]
@@ -104,6 +124,7 @@ def test_kill_9_loses_nothing_acknowledged_and_leaves_nothing_behind(tmp_path):
             writer.join()
         server.start()
         check(server.client(), writers)
+        everyone += writers
         acknowledged += sum(len(writer.acknowledged) for writer in writers)
     assert acknowledged > ROUNDS, "the rounds were too short to show anything"
     s3 = server.client()
@@ -112,3 +133,4 @@ def test_kill_9_loses_nothing_acknowledged_and_leaves_nothing_behind(tmp_path):
         assert time.monotonic() < deadline, f"{found} blobs for {needed}"
         time.sleep(0.2)
     server.stop()
+    check_events(server, everyone)

@@ -1,8 +1,9 @@
 //! The one thread that commits: guards in order, one append to the log and one sync for a group, then the index.
 
 use crate::{
-    index::{engine, flush, full, index},
+    index::{Mark, engine, flush, full, index},
     log::{Log, Row},
+    passing::{Passing, is_passing},
 };
 use bytes::Bytes;
 use rocksdb::DB;
@@ -36,8 +37,10 @@ pub(crate) struct Commit {
 
 pub(crate) struct Committer {
     db: Arc<DB>,
+    passing: Arc<Passing>,
     log: Log,
-    /// A checkpoint on its way: it sends the sequence up to which the index is durable.
+    mark: Mark,
+    /// A checkpoint on its way: it sends the sequence up to which the log is not needed any more.
     checkpoint: Option<Receiver<Result<u64, rocksdb::Error>>>,
     /// Set by a write that failed: what lies in the log is unknown then, so nothing is acknowledged any more.
     broken: Option<String>,
@@ -69,8 +72,11 @@ type Overlay = HashMap<Vec<u8>, Option<Bytes>>;
 const MAX_HOT: usize = 1024;
 
 impl Committer {
-    pub(crate) fn new(db: Arc<DB>, log: Log) -> Self {
-        Self { db, log, checkpoint: None, broken: None, hot: Hot::default(), runtime: Handle::try_current().ok() }
+    /// `log` holds nothing that the index does not.
+    pub(crate) fn new(db: Arc<DB>, passing: Arc<Passing>, log: Log) -> Self {
+        let mark = Mark { applied: log.last_sequence(), floor: log.last_sequence() };
+        let runtime = Handle::try_current().ok();
+        Self { db, passing, log, mark, checkpoint: None, broken: None, hot: Hot::default(), runtime }
     }
 
     pub(crate) fn run(mut self, mut waiting: mpsc::Receiver<Commit>) {
@@ -98,7 +104,7 @@ impl Committer {
             self.commit(group);
         }
         // A clean end leaves nothing to replay.
-        if let Err(error) = flush(&self.db) {
+        if let Err(error) = self.spill().and_then(|()| flush(&self.db)) {
             tracing::warn!(%error, "the index was not flushed; the next start replays the log");
         }
     }
@@ -121,7 +127,7 @@ impl Committer {
         }
         let written = match &self.broken {
             Some(why) => Err(why.clone()),
-            None => self.write(&rows),
+            None => self.write(rows),
         };
         if let Err(why) = &written
             && self.broken.is_none()
@@ -132,35 +138,53 @@ impl Committer {
         answer(self.runtime.as_ref(), accepted, &written);
     }
 
-    fn write(&mut self, rows: &[Row]) -> Result<(), String> {
+    fn write(&mut self, rows: Vec<Row>) -> Result<(), String> {
+        let text = |error: rocksdb::Error| error.to_string();
         self.end_checkpoint(false)?;
         let sequence = loop {
-            match self.log.append(rows) {
+            match self.log.append(&rows) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.checkpoint.is_none() {
-                        self.begin_checkpoint(self.log.last_sequence());
+                        self.spill().and_then(|()| self.begin_checkpoint()).map_err(text)?;
                     }
                     self.end_checkpoint(true)?;
                 }
                 other => break other.map_err(|error| error.to_string())?,
             }
         };
-        index(&self.db, sequence, rows).map_err(|error| error.to_string())?;
-        self.hot.written(rows);
-        if self.checkpoint.is_none()
-            && let Some(sequence) = self.log.checkpoint_due()
-        {
-            self.begin_checkpoint(sequence);
+        self.hot.written(&rows);
+        let rows = self.passing.take(sequence, rows);
+        let mark = Mark { applied: sequence, ..self.mark };
+        index(&self.db, mark, &rows).map_err(text)?;
+        self.mark = mark;
+        let due = self.checkpoint.is_none() && self.log.checkpoint_due();
+        if self.passing.too_many() || (due && self.log.is_crowded()) {
+            self.spill().map_err(text)?;
+        }
+        if due {
+            self.begin_checkpoint().map_err(text)?;
         }
         Ok(())
     }
 
+    /// Gives the index what passes.
+    fn spill(&mut self) -> Result<(), rocksdb::Error> {
+        let mark = Mark { floor: self.mark.applied, ..self.mark };
+        self.passing.spill(|rows| index(&self.db, mark, rows))?;
+        self.mark = mark;
+        Ok(())
+    }
+
     /// Flushes the index beside further commits.
-    fn begin_checkpoint(&mut self, sequence: u64) {
+    fn begin_checkpoint(&mut self) -> Result<(), rocksdb::Error> {
+        self.mark.floor = self.passing.floor(self.mark.applied);
+        // What is flushed says so, or a start would look for entries that the log has no more.
+        index(&self.db, self.mark, &[])?;
         let (done, end) = channel();
-        let db = Arc::clone(&self.db);
-        thread::spawn(move || drop(done.send(flush(&db).map(|()| sequence))));
+        let (db, floor) = (Arc::clone(&self.db), self.mark.floor);
+        thread::spawn(move || drop(done.send(flush(&db).map(|()| floor))));
         self.checkpoint = Some(end);
+        Ok(())
     }
 
     fn end_checkpoint(&mut self, wait: bool) -> Result<(), String> {
@@ -227,6 +251,11 @@ impl Committer {
     fn read(&self, overlay: &Overlay, key: &[u8]) -> Result<Option<Bytes>, MetaError> {
         if let Some(value) = overlay.get(key).or_else(|| self.hot.0.get(key)) {
             return Ok(value.clone());
+        }
+        if is_passing(key)
+            && let Some(value) = self.passing.get(key)
+        {
+            return Ok(Some(value));
         }
         Ok(self.db.get(key).map_err(engine)?.map(Bytes::from))
     }

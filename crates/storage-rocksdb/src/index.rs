@@ -1,10 +1,11 @@
 //! RocksDB as the index of the log: what it is told, and what it says about how much of the log it holds.
 
 use crate::log::Row;
-use rocksdb::{DB, FlushOptions, WriteBatch, WriteOptions};
-use tresor_storage::{MetaError, Partition};
+use bytes::Bytes;
+use rocksdb::{DB, Direction, FlushOptions, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
+use tresor_storage::{MetaError, Page, Partition, Scan};
 
-/// Above every partition of a bucket: where the index says up to which entry it holds the log.
+/// Above every partition of a bucket: where the index says how much of the log it holds.
 pub(crate) const APPLIED: &[u8] = &[0xff; 17];
 
 pub(crate) fn engine(error: impl std::fmt::Display) -> MetaError {
@@ -15,8 +16,8 @@ pub(crate) fn full(partition: Partition, key: &[u8]) -> Vec<u8> {
     [&partition.0[..], key].concat()
 }
 
-/// Writes entries of the log into the index, which does not sync.
-pub(crate) fn index(db: &DB, sequence: u64, rows: &[Row]) -> Result<(), rocksdb::Error> {
+/// Writes rows into the index and what it holds of the log then; does not sync.
+pub(crate) fn index(db: &DB, mark: Mark, rows: &[Row]) -> Result<(), rocksdb::Error> {
     let mut batch = WriteBatch::default();
     for (key, value) in rows {
         match value {
@@ -24,7 +25,7 @@ pub(crate) fn index(db: &DB, sequence: u64, rows: &[Row]) -> Result<(), rocksdb:
             None => batch.delete(key),
         }
     }
-    batch.put(APPLIED, sequence.to_be_bytes());
+    batch.put(APPLIED, mark.bytes());
     let mut options = WriteOptions::default();
     options.disable_wal(true);
     db.write_opt(batch, &options)
@@ -37,12 +38,73 @@ pub(crate) fn flush(db: &DB) -> Result<(), rocksdb::Error> {
     db.flush_opt(&options)
 }
 
-/// The last entry of the log that the index holds.
-pub(crate) fn applied(db: &DB) -> Result<u64, MetaError> {
-    match db.get(APPLIED).map_err(engine)? {
-        None => Ok(0),
-        Some(bytes) => {
-            Ok(u64::from_be_bytes(bytes.try_into().map_err(|_| engine("the index does not say what it holds"))?))
+/// How much of the log the index holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The last entry whose rows it holds, but for those that pass.
+    pub applied: u64,
+    /// The last entry from which no row passes any more: each is gone, or in the index. Never above `applied`.
+    pub floor: u64,
+}
+
+impl Mark {
+    const NOTHING: Self = Self { applied: 0, floor: 0 };
+
+    /// Errors: Engine.
+    pub(crate) fn read(db: &DB) -> Result<Self, MetaError> {
+        let Some(bytes) = db.get(APPLIED).map_err(engine)? else { return Ok(Self::NOTHING) };
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        let number = |bytes: &[u8; 8]| u64::from_be_bytes(*bytes);
+        match (numbers, rest) {
+            // Of a version that put every row into the index.
+            ([applied], []) => Ok(Self { applied: number(applied), floor: number(applied) }),
+            ([applied, floor], []) => Ok(Self { applied: number(applied), floor: number(floor) }),
+            _ => Err(engine("the index does not say what it holds")),
+        }
+    }
+
+    fn bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.applied.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.floor.to_be_bytes());
+        bytes
+    }
+}
+
+pub(crate) fn read_page(db: &DB, partition: Partition, scan: &Scan) -> Result<Page, MetaError> {
+    let prefix = full(partition, &scan.prefix);
+    let from = full(partition, &scan.from).max(prefix.clone());
+    let mut options = ReadOptions::default();
+    if let Some(end) = tresor_storage::successor(&prefix) {
+        options.set_iterate_upper_bound(end);
+    }
+    let mut page = Page::default();
+    let mut rows = db.raw_iterator_opt(options);
+    rows.seek(&from);
+    while let Some((key, value)) = rows.item().filter(|(key, _)| key.starts_with(&prefix)) {
+        if page.entries.len() == scan.limit {
+            page.more = true;
+            return Ok(page);
+        }
+        page.entries.push((key[partition.0.len()..].to_vec(), Bytes::copy_from_slice(value)));
+        rows.next();
+    }
+    rows.status().map_err(engine)?;
+    Ok(page)
+}
+
+pub(crate) fn read_partition(db: &DB, after: Option<Partition>) -> Result<Option<Partition>, MetaError> {
+    let from = match after.map(|after| tresor_storage::successor(&after.0)) {
+        Some(None) => return Ok(None),
+        Some(Some(from)) => from,
+        None => Vec::new(),
+    };
+    match db.iterator(IteratorMode::From(&from, Direction::Forward)).next() {
+        None => Ok(None),
+        Some(row) => {
+            let (key, _) = row.map_err(engine)?;
+            // What the index holds of the log is no row of a partition.
+            Ok(key.first_chunk::<16>().filter(|_| key[..] != *APPLIED).map(|partition| Partition(*partition)))
         }
     }
 }

@@ -5,20 +5,20 @@
 mod committer;
 mod index;
 mod log;
+mod passing;
 mod reader;
 
 pub use reader::RocksReader;
 
 use crate::{
     committer::{Commit, Committer},
-    index::{APPLIED, applied, engine, flush, full, index},
-    log::Log,
+    index::{Mark, engine, flush, full, index, read_page, read_partition},
+    log::{Entry, Log},
+    passing::{Passing, is_passing, joined},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use rocksdb::{
-    BlockBasedOptions, Cache, ChecksumType, DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions,
-};
+use rocksdb::{BlockBasedOptions, Cache, ChecksumType, DB, DBCompressionType, Options};
 use std::{fmt, fs, path::Path, sync::Arc, thread};
 use tokio::sync::{mpsc, oneshot};
 use tresor_storage::{Batch, MetaError, MetaStore, Page, Partition, Scan};
@@ -39,6 +39,7 @@ const MAX_OPEN_FILES: i32 = 512;
 /// The metadata of one store in one directory.
 pub struct RocksMeta {
     db: Arc<DB>,
+    passing: Arc<Passing>,
     /// Taken when the store is dropped, which ends the thread.
     commits: Option<mpsc::Sender<Commit>>,
     committer: Option<thread::JoinHandle<()>>,
@@ -92,76 +93,59 @@ impl RocksMeta {
     pub fn open(directory: &Path) -> Result<Self, MetaError> {
         fs::create_dir_all(directory).map_err(engine)?;
         let db = Arc::new(DB::open(&options(), directory.join("index")).map_err(engine)?);
-        let applied = applied(&db)?;
-        let (log, entries) = Log::open(&directory.join("log"), applied).map_err(engine)?;
+        let mark = Mark::read(&db)?;
+        let passing = Arc::new(Passing::below(&db)?);
+        let (log, entries) = Log::open(&directory.join("log"), mark).map_err(engine)?;
         fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(engine)?;
         if !entries.is_empty() {
             tracing::info!(entries = entries.len(), "replaying the log");
-            for entry in &entries {
-                index(&db, entry.sequence, &entry.rows).map_err(engine)?;
-            }
-            // Every segment is free afterwards.
-            flush(&db).map_err(engine)?;
+            replay(&db, &passing, mark, entries)?;
         }
         let (commits, waiting) = mpsc::channel(MAX_WAITING);
-        let committer = Committer::new(Arc::clone(&db), log);
+        let committer = Committer::new(Arc::clone(&db), Arc::clone(&passing), log);
         let thread =
             thread::Builder::new().name("commit".into()).spawn(move || committer.run(waiting)).map_err(engine)?;
-        Ok(Self { db, commits: Some(commits), committer: Some(thread) })
+        Ok(Self { db, passing, commits: Some(commits), committer: Some(thread) })
     }
 }
 
-pub(crate) fn read_page(db: &DB, partition: Partition, scan: &Scan) -> Result<Page, MetaError> {
-    let prefix = full(partition, &scan.prefix);
-    let from = full(partition, &scan.from).max(prefix.clone());
-    let mut options = ReadOptions::default();
-    if let Some(end) = tresor_storage::successor(&prefix) {
-        options.set_iterate_upper_bound(end);
-    }
-    let mut page = Page::default();
-    let mut rows = db.raw_iterator_opt(options);
-    rows.seek(&from);
-    while let Some((key, value)) = rows.item().filter(|(key, _)| key.starts_with(&prefix)) {
-        if page.entries.len() == scan.limit {
-            page.more = true;
-            return Ok(page);
-        }
-        page.entries.push((key[partition.0.len()..].to_vec(), Bytes::copy_from_slice(value)));
-        rows.next();
-    }
-    rows.status().map_err(engine)?;
-    Ok(page)
-}
-
-pub(crate) fn read_partition(db: &DB, after: Option<Partition>) -> Result<Option<Partition>, MetaError> {
-    let from = match after.map(|after| tresor_storage::successor(&after.0)) {
-        Some(None) => return Ok(None),
-        Some(Some(from)) => from,
-        None => Vec::new(),
-    };
-    match db.iterator(IteratorMode::From(&from, Direction::Forward)).next() {
-        None => Ok(None),
-        Some(row) => {
-            let (key, _) = row.map_err(engine)?;
-            // What the index holds of the log is no row of a partition.
-            Ok(key.first_chunk::<16>().filter(|_| key[..] != *APPLIED).map(|partition| Partition(*partition)))
+/// Brings the index up to the end of the log, passing rows included: every segment is free afterwards.
+fn replay(db: &DB, passing: &Passing, mut mark: Mark, entries: Vec<Entry>) -> Result<(), MetaError> {
+    for entry in entries {
+        let rows = passing.take(entry.sequence, entry.rows);
+        if entry.sequence > mark.applied {
+            mark.applied = entry.sequence;
+            index(db, mark, &rows).map_err(engine)?;
         }
     }
+    mark.floor = mark.applied;
+    passing.spill(|rows| index(db, mark, rows)).map_err(engine)?;
+    flush(db).map_err(engine)
 }
 
 #[async_trait]
 impl MetaStore for RocksMeta {
     async fn get(&self, partition: Partition, key: &[u8]) -> Result<Option<Bytes>, MetaError> {
-        Ok(self.db.get(full(partition, key)).map_err(engine)?.map(Bytes::from))
+        let key = full(partition, key);
+        if is_passing(&key)
+            && let Some(value) = self.passing.get(&key)
+        {
+            return Ok(Some(value));
+        }
+        Ok(self.db.get(key).map_err(engine)?.map(Bytes::from))
     }
 
     async fn scan(&self, partition: Partition, scan: Scan) -> Result<Page, MetaError> {
         let db = Arc::clone(&self.db);
-        tokio::task::spawn_blocking(move || read_page(&db, partition, &scan)).await.map_err(engine)?
+        // In this order: a row that goes to the index meanwhile is seen twice, and not missed.
+        let above = self.passing.page(partition, &scan);
+        let read = move || Ok(joined(above, read_page(&db, partition, &scan)?, scan.limit));
+        tokio::task::spawn_blocking(read).await.map_err(engine)?
     }
 
     async fn next_partition(&self, after: Option<Partition>) -> Result<Option<Partition>, MetaError> {
-        read_partition(&self.db, after)
+        let above = self.passing.partition(after);
+        Ok(read_partition(&self.db, after)?.into_iter().chain(above).min())
     }
 
     async fn commit(&self, partition: Partition, batch: Batch) -> Result<(), MetaError> {
@@ -177,6 +161,7 @@ impl MetaStore for RocksMeta {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tresor_storage::PASSING;
 
     #[tokio::test]
     async fn conforms() {
@@ -212,17 +197,7 @@ mod tests {
             meta.commit(at, batch).await.unwrap();
             if n % 40 == 39 {
                 let copy = copies.path().join(n.to_string());
-                // A copy is a moment only while RocksDB moves no files.
-                while [
-                    "rocksdb.num-running-flushes",
-                    "rocksdb.mem-table-flush-pending",
-                    "rocksdb.num-running-compactions",
-                ]
-                .iter()
-                .any(|name| meta.db.property_int_value(*name).unwrap() != Some(0))
-                {
-                    thread::sleep(std::time::Duration::from_millis(10));
-                }
+                until_still(&meta.db);
                 copy_all(directory.path(), &copy);
                 let copied = RocksMeta::open(&copy).unwrap();
                 assert_eq!(copied.get(at, &key(n)).await.unwrap().unwrap(), vec![n as u8; 900_000]);
@@ -231,6 +206,80 @@ mod tests {
                 let sum = [i64::from(n + 1).to_be_bytes(), i64::from(2 * n + 2).to_be_bytes()].concat();
                 assert_eq!(copied.get(at, b"sum").await.unwrap().unwrap(), sum);
             }
+        }
+    }
+
+    /// Rows that pass lie in the log and in memory, RocksDB flushes beside them, and segments are recycled: a crash still finds those
+    /// that wait, and no other.
+    #[tokio::test]
+    async fn what_passes_is_found_after_a_crash_as_long_as_it_waits() {
+        let (directory, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let meta = RocksMeta::open(directory.path()).unwrap();
+        let at = Partition([1; 16]);
+        let event = |n: u32| [PASSING, &n.to_be_bytes()].concat();
+        let waits = |n: u32, now: u32| n + 20 > now || n.is_multiple_of(40);
+        let all = Scan { prefix: PASSING.to_vec(), from: Vec::new(), limit: 1000 };
+        // So much that what never goes must leave the log for the index.
+        for now in 0..170_u32 {
+            let mut batch = Batch::default().put(b"body".to_vec(), vec![now as u8; 900_000]).put(event(now), vec![7]);
+            if let Some(gone) = now.checked_sub(20).filter(|gone| !waits(*gone, now)) {
+                batch = batch.delete(event(gone));
+            }
+            meta.commit(at, batch).await.unwrap();
+            if now == 60 || now == 169 {
+                let expected: Vec<_> = (0..=now).filter(|n| waits(*n, now)).map(event).collect();
+                let check = |page: Page| {
+                    assert_eq!(page.entries.into_iter().map(|(row, _)| row).collect::<Vec<_>>(), expected, "at {now}");
+                };
+                check(meta.scan(at, all.clone()).await.unwrap());
+                assert_eq!(meta.passing.floor(0) > 100, now == 169, "the oldest goes to the index in the end");
+                until_still(&meta.db);
+                let copy = copies.path().join(now.to_string());
+                copy_all(directory.path(), &copy);
+                check(RocksReader::open(&copy).unwrap().scan(at, all.clone()).await.unwrap());
+                let copied = RocksMeta::open(&copy).unwrap();
+                check(copied.scan(at, all.clone()).await.unwrap());
+                copied.commit(at, expected.iter().cloned().fold(Batch::default(), Batch::delete)).await.unwrap();
+                assert!(copied.scan(at, all.clone()).await.unwrap().entries.is_empty());
+                drop(copied);
+                let reopened = RocksMeta::open(&copy).unwrap();
+                assert!(reopened.scan(at, all.clone()).await.unwrap().entries.is_empty());
+                assert_eq!(reopened.get(at, b"body").await.unwrap().unwrap()[0], now as u8);
+            }
+        }
+    }
+
+    /// The index of a version that put every row into it.
+    #[tokio::test]
+    async fn an_index_that_knows_nothing_of_rows_that_pass_is_taken_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = Partition([1; 16]);
+        let event = [PASSING, b"1"].concat();
+        {
+            let meta = RocksMeta::open(directory.path()).unwrap();
+            meta.commit(at, Batch::default().put(b"k".to_vec(), "v").put(event.clone(), "e")).await.unwrap();
+        }
+        {
+            let db = DB::open(&options(), directory.path().join("index")).unwrap();
+            let mark = Mark::read(&db).unwrap();
+            assert_eq!(mark, Mark { applied: 1, floor: 1 });
+            db.put(index::APPLIED, mark.applied.to_be_bytes()).unwrap();
+        }
+        let meta = RocksMeta::open(directory.path()).unwrap();
+        assert_eq!(meta.get(at, &event).await.unwrap().as_deref(), Some(&b"e"[..]));
+        meta.commit(at, Batch::default().delete(event.clone())).await.unwrap();
+        drop(meta);
+        let meta = RocksMeta::open(directory.path()).unwrap();
+        assert_eq!(meta.get(at, &event).await.unwrap(), None);
+        assert_eq!(meta.get(at, b"k").await.unwrap().as_deref(), Some(&b"v"[..]));
+    }
+
+    /// A copy is a moment only while RocksDB moves no files.
+    fn until_still(db: &DB) {
+        let moving =
+            ["rocksdb.num-running-flushes", "rocksdb.mem-table-flush-pending", "rocksdb.num-running-compactions"];
+        while moving.iter().any(|name| db.property_int_value(*name).unwrap() != Some(0)) {
+            thread::sleep(std::time::Duration::from_millis(10));
         }
     }
 

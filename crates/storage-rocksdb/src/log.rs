@@ -1,6 +1,7 @@
 //! The log of every commit: preallocated, recycled segments, one append and one sync for each group. docs/format.md section
 //! "The log" gives its bytes. RocksDB is an index that is not synced; what it has not flushed is replayed from here.
 
+use crate::{index::Mark, passing::is_passing};
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -46,7 +47,7 @@ pub(crate) struct Log {
     active: Option<Segment>,
     at: u64,
     generation: u64,
-    /// Full segments whose rows RocksDB may not have flushed, oldest first.
+    /// Full segments that a start may need, oldest first.
     full: Vec<Segment>,
     free: Vec<Segment>,
     next_sequence: u64,
@@ -61,11 +62,11 @@ fn damaged(what: &str, path: &Path) -> io::Error {
 }
 
 impl Log {
-    /// Opens the log and gives every entry above `applied`, in order. What was acknowledged is in it or in RocksDB; a torn tail was
-    /// never acknowledged. Errors: InvalidData for an entry that is missing before one that is there.
-    pub(crate) fn open(directory: &Path, applied: u64) -> io::Result<(Self, Vec<Entry>)> {
+    /// Opens the log and gives every entry that the index lacks, in order. What was acknowledged is in it or in RocksDB; a torn tail
+    /// was never acknowledged. Errors: InvalidData for an entry that is missing before one that is there.
+    pub(crate) fn open(directory: &Path, mark: Mark) -> io::Result<(Self, Vec<Entry>)> {
         fs::create_dir_all(directory)?;
-        let Replay { entries, paths, made, newest, next: expected } = replay(directory, applied)?;
+        let Replay { entries, paths, made, newest, next: expected } = replay(directory, mark)?;
         let mut free = Vec::new();
         for path in paths {
             let file = OpenOptions::new().write(true).open(&path)?;
@@ -134,19 +135,23 @@ impl Log {
         Ok(())
     }
 
-    /// The last sequence, once enough was written since the last checkpoint.
-    pub(crate) fn checkpoint_due(&mut self) -> Option<u64> {
-        if self.since_checkpoint < CHECKPOINT {
-            return None;
+    /// True once after enough was written since the last checkpoint.
+    pub(crate) fn checkpoint_due(&mut self) -> bool {
+        let due = self.since_checkpoint >= CHECKPOINT;
+        if due {
+            self.since_checkpoint = 0;
         }
-        self.since_checkpoint = 0;
-        Some(self.next_sequence - 1)
+        due
+    }
+    /// Whether so many segments are in use that none should be kept for rows that pass.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.full.len() > MAX_SEGMENTS / 2
     }
     pub(crate) fn last_sequence(&self) -> u64 {
         self.next_sequence - 1
     }
 
-    /// RocksDB has flushed everything up to `sequence`: segments that hold nothing newer may be used again.
+    /// No start needs an entry up to `sequence` any more: segments that hold nothing newer may be used again.
     pub(crate) fn flushed(&mut self, sequence: u64) {
         let (free, full): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.full).into_iter().partition(|segment| segment.last <= sequence);
@@ -157,7 +162,7 @@ impl Log {
 
 /// What a log holds, read and not changed.
 pub(crate) struct Replay {
-    /// Those above what is applied, in order.
+    /// Those that the index lacks, in order.
     pub entries: Vec<Entry>,
     /// Oldest first.
     paths: Vec<PathBuf>,
@@ -166,8 +171,8 @@ pub(crate) struct Replay {
     next: u64,
 }
 
-/// Reads every entry above `applied`. Errors: as `Log::open`.
-pub(crate) fn replay(directory: &Path, applied: u64) -> io::Result<Replay> {
+/// Reads every entry above the floor; of those that the index has otherwise, only the rows that pass. Errors: as `Log::open`.
+pub(crate) fn replay(directory: &Path, mark: Mark) -> io::Result<Replay> {
     let (mut found, mut made) = (Vec::new(), 0);
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -177,11 +182,11 @@ pub(crate) fn replay(directory: &Path, applied: u64) -> io::Result<Replay> {
         found.push((read_header(&content), path, content));
     }
     found.sort_by_key(|(generation, ..)| *generation);
-    let mut replay = Replay { entries: Vec::new(), paths: Vec::new(), made, newest: 0, next: applied + 1 };
+    let mut replay = Replay { entries: Vec::new(), paths: Vec::new(), made, newest: 0, next: mark.floor + 1 };
     for (generation, path, content) in found {
         if let Some(generation) = generation {
             replay.newest = replay.newest.max(generation);
-            for entry in read_entries(&content, generation) {
+            for mut entry in read_entries(&content, generation) {
                 if entry.sequence < replay.next {
                     continue;
                 }
@@ -189,6 +194,9 @@ pub(crate) fn replay(directory: &Path, applied: u64) -> io::Result<Replay> {
                     return Err(damaged("a gap", &path));
                 }
                 replay.next += 1;
+                if entry.sequence <= mark.applied {
+                    entry.rows.retain(|(key, _)| is_passing(key));
+                }
                 replay.entries.push(entry);
             }
         }
@@ -292,6 +300,9 @@ mod tests {
     fn rows(n: u64) -> Vec<Row> {
         vec![(n.to_be_bytes().to_vec(), Some(vec![n as u8; 1000].into())), (b"gone".to_vec(), None)]
     }
+    fn upto(sequence: u64) -> Mark {
+        Mark { applied: sequence, floor: sequence }
+    }
     fn sequences(entries: &[Entry]) -> Vec<u64> {
         entries.iter().map(|entry| entry.sequence).collect()
     }
@@ -302,26 +313,26 @@ mod tests {
     #[test]
     fn what_was_appended_is_replayed_from_where_the_index_ends() {
         let home = tempfile::tempdir().unwrap();
-        let (mut log, entries) = Log::open(home.path(), 0).unwrap();
+        let (mut log, entries) = Log::open(home.path(), upto(0)).unwrap();
         assert!(entries.is_empty());
         for n in 1..=5 {
             assert_eq!(log.append(&rows(n)).unwrap(), n);
         }
         drop(log);
-        let (mut log, entries) = Log::open(home.path(), 2).unwrap();
+        let (mut log, entries) = Log::open(home.path(), upto(2)).unwrap();
         assert_eq!(sequences(&entries), [3, 4, 5]);
         assert_eq!(entries[0].rows, rows(3));
         // The segment is used again, and what it held before is not mistaken for new entries.
         assert_eq!(log.append(&rows(6)).unwrap(), 6);
         drop(log);
-        assert_eq!(sequences(&Log::open(home.path(), 5).unwrap().1), [6]);
-        assert!(Log::open(home.path(), 4).is_err(), "an entry that is missing in front of others is damage");
+        assert_eq!(sequences(&Log::open(home.path(), upto(5)).unwrap().1), [6]);
+        assert!(Log::open(home.path(), upto(4)).is_err(), "an entry that is missing in front of others is damage");
     }
 
     #[test]
     fn a_torn_tail_ends_the_log_and_a_flipped_bit_never_gives_other_rows() {
         let home = tempfile::tempdir().unwrap();
-        let (mut log, _) = Log::open(home.path(), 0).unwrap();
+        let (mut log, _) = Log::open(home.path(), upto(0)).unwrap();
         for n in 1..=3 {
             log.append(&rows(n)).unwrap();
         }
@@ -333,7 +344,7 @@ mod tests {
             let mut broken = good.clone();
             broken[place] ^= 1 << (place % 8);
             fs::write(&path, &broken).unwrap();
-            let (_, entries) = Log::open(home.path(), 0).unwrap();
+            let (_, entries) = Log::open(home.path(), upto(0)).unwrap();
             assert!(entries.len() < 3, "byte {place}");
             for entry in entries {
                 assert_eq!(entry.rows, rows(entry.sequence));
@@ -344,7 +355,7 @@ mod tests {
     #[test]
     fn segments_are_recycled_only_after_a_flush() {
         let home = tempfile::tempdir().unwrap();
-        let (mut log, _) = Log::open(home.path(), 0).unwrap();
+        let (mut log, _) = Log::open(home.path(), upto(0)).unwrap();
         let large: Vec<Row> = vec![(b"k".to_vec(), Some(vec![1; 7 << 20].into()))];
         let mut last = 0;
         let blocked = loop {
@@ -355,11 +366,11 @@ mod tests {
         };
         assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
         assert_eq!(last, 2 * MAX_SEGMENTS as u64);
-        assert!(log.checkpoint_due().is_some());
+        assert!(log.checkpoint_due());
         log.flushed(2);
         assert_eq!(log.append(&large).unwrap(), last + 1);
         drop(log);
-        assert_eq!(Log::open(home.path(), 2).unwrap().1.len() as u64, last - 1);
-        assert!(Log::open(home.path(), 1).is_err());
+        assert_eq!(Log::open(home.path(), upto(2)).unwrap().1.len() as u64, last - 1);
+        assert!(Log::open(home.path(), upto(1)).is_err());
     }
 }

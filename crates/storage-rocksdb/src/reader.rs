@@ -2,9 +2,9 @@
 //! what only the log holds (after a crash; at most the log's own size).
 
 use crate::{
-    index::{applied, engine, full},
+    index::{Mark, engine, full, read_page, read_partition},
     log::replay,
-    options, read_page, read_partition,
+    options,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,7 +30,7 @@ impl RocksReader {
         let mut options = options();
         options.create_if_missing(false);
         let db = DB::open_for_read_only(&options, directory.join("index"), false).map_err(engine)?;
-        let replay = replay(&directory.join("log"), applied(&db)?).map_err(engine)?;
+        let replay = replay(&directory.join("log"), Mark::read(&db)?).map_err(engine)?;
         let newer = replay.entries.into_iter().flat_map(|entry| entry.rows).collect();
         Ok(Self { db, newer })
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     blob::{BlobId, BlobStore},
-    meta::{Batch, Expected, MetaError, MetaStore, Partition, Scan},
+    meta::{Batch, Expected, MetaError, MetaStore, PASSING, Partition, Scan},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -64,6 +64,33 @@ pub async fn meta(store: &dyn MetaStore) {
     assert_eq!(scan("s/a\0", 2).await, (vec!["s/a\0".to_owned(), "s/a/b".to_owned()], true));
     assert_eq!(scan("s/b", 1).await, (vec!["s/b".to_owned()], false));
     assert_eq!(scan("s/c", 10).await, (vec![], false));
+
+    // Rows that pass stand among the others.
+    let passing = |n: u8| [PASSING, &[n]].concat();
+    let batch = (1..=4).fold(put("d", "x").put(row("f"), "x"), |batch, n| batch.put(passing(n), vec![n]));
+    store.commit(here, batch).await.expect("put");
+    store.commit(here, Batch::default().delete(passing(2)).put(passing(3), "3")).await.expect("remove");
+    let scan = async |prefix: &[u8], from: &[u8], limit| {
+        let scan = Scan { prefix: prefix.to_vec(), from: from.to_vec(), limit };
+        let page = store.scan(here, scan).await.expect("scan");
+        (page.entries.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), page.more)
+    };
+    assert_eq!(store.get(here, &passing(3)).await.expect("get").as_deref(), Some(&b"3"[..]));
+    assert_eq!(store.get(here, &passing(2)).await.expect("get"), None);
+    assert_eq!(scan(PASSING, b"", 9).await, (vec![passing(1), passing(3), passing(4)], false));
+    assert_eq!(scan(PASSING, &passing(2), 1).await, (vec![passing(3)], true));
+    assert_eq!(scan(b"", b"d", 3).await, (vec![row("d"), passing(1), passing(3)], true));
+    assert_eq!(scan(b"", &passing(4), 2).await, (vec![passing(4), row("f")], true));
+    assert_eq!(scan(b"f", b"", 2).await, (vec![row("f")], false));
+    let guarded = Batch::default().guard(passing(1), Expected::Value(vec![1].into())).delete(passing(1));
+    store.commit(here, guarded).await.expect("the guard holds");
+    assert!(matches!(
+        store.commit(here, Batch::default().guard(passing(3), Expected::Absent)).await,
+        Err(MetaError::Conflict)
+    ));
+    store.commit(Partition([9; 16]), Batch::default().put(passing(1), "1")).await.expect("put");
+    assert_eq!(store.next_partition(Some(there)).await.expect("partitions"), Some(Partition([9; 16])));
+    store.commit(Partition([9; 16]), Batch::default().delete(passing(1))).await.expect("remove");
 
     // Partitions.
     let next = async |after| store.next_partition(after).await.expect("partitions");

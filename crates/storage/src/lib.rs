@@ -26,7 +26,7 @@ pub use error::StoreError;
 pub use figures::StoreFigures;
 pub use listing::{Listing, ListingQuery, UploadListing};
 pub use memory::{MemoryBlobs, MemoryMeta};
-pub use meta::{Batch, Expected, MetaError, MetaStore, Page, Partition, Scan, Write, added, successor};
+pub use meta::{Batch, Expected, MetaError, MetaStore, PASSING, Page, Partition, Scan, Write, added, successor};
 pub use objects::{Deleted, EtagMatch, NewObject, Precondition, VersionChange};
 pub use outbox::{WaitingEvent, outbox_row};
 pub use record::{Bucket, ETagRule, Listed, ObjectMeta, PartRow, StoredChecksums, Upload, Version};

@@ -150,6 +150,10 @@ pub struct Page {
     pub more: bool,
 }
 
+/// Rows that begin like this pass: each is written once and soon removed. An engine may keep them apart from those that stay; durable, and
+/// seen by every read, they are all the same.
+pub const PASSING: &[u8] = b"e/";
+
 /// The metadata engine.
 #[async_trait]
 pub trait MetaStore: Send + Sync + fmt::Debug {

@@ -1,6 +1,9 @@
 //! The keys of rows, and the authenticated form of records: `format (1) || CBOR || HMAC (32)`.
 
-use crate::{error::StoreError, meta::Partition};
+use crate::{
+    error::StoreError,
+    meta::{PASSING, Partition},
+};
 use bytes::Bytes;
 use tresor_envelope::RecordKey;
 use tresor_model::{EventId, ObjectKey, UploadId, WriteId};
@@ -12,7 +15,7 @@ pub(crate) const OBJECTS: &[u8] = b"o/";
 pub(crate) const UPLOADS: &[u8] = b"u/";
 pub(crate) const GARBAGE: &[u8] = b"g/";
 /// Events whose change is committed, and that the audit trail may not hold yet.
-pub(crate) const EVENTS: &[u8] = b"e/";
+pub(crate) const EVENTS: &[u8] = PASSING;
 /// The event of a bucket's deletion, until it is done.
 pub(crate) const CLOSING: &[u8] = b"x/";
 pub(crate) const BUCKETS: &[u8] = b"b/";
