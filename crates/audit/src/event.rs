@@ -1,7 +1,7 @@
 //! One event in CloudTrail's record shape. Source: the CloudTrail user guide, "CloudTrail record contents", and the KMS developer
 //! guide's examples (event version 1.11). Never a key, a plaintext or a ciphertext: what goes in is named, nothing is copied whole.
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use crate::text::Object;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 use tresor_model::{AccountId, Caller, EventId, MAX_CHANGE_RECORD, Principal, Session, Timestamp};
@@ -99,8 +99,7 @@ pub(crate) struct Written<'a> {
 impl Written<'_> {
     fn to_json(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(TYPICAL);
-        // Texts, numbers and maps with text keys are all that an event holds, so writing it into memory cannot fail.
-        serde_json::to_writer(&mut text, self).expect("an event is always JSON");
+        self.write(&mut text);
         text
     }
 
@@ -125,113 +124,93 @@ impl Written<'_> {
 /// Bytes that most events fit.
 const TYPICAL: usize = 2048;
 
-impl Serialize for Written<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+impl Written<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
         let event = self.event;
         let caller = event.caller.as_ref();
         let claimed = event.claimed.as_ref().filter(|_| caller.is_none());
         let account = caller.and_then(Caller::account).or(event.service_account.as_ref());
         let account = account.or(claimed.map(|claimed| &claimed.account)).map(AccountId::as_str);
         let is_service = event.service_account.is_some();
-        let mut out = to.serialize_map(None)?;
-        out.serialize_entry("eventVersion", "1.11")?;
+        let mut out = Object::begin(out);
+        out.text("eventVersion", "1.11");
         match &event.service_account {
-            Some(account) => out.serialize_entry(
-                "userIdentity",
-                &json!({ "accountId": account.as_str(), "invokedBy": event.invoked_by }),
-            )?,
-            None => out.serialize_entry("userIdentity", &Identity { caller, claimed, invoked_by: event.invoked_by })?,
+            Some(account) => {
+                let mut identity = out.object("userIdentity");
+                identity.text("accountId", account.as_str());
+                identity.text_or_null("invokedBy", event.invoked_by);
+                identity.end();
+            }
+            None => Identity { caller, claimed, invoked_by: event.invoked_by }.write(out.object("userIdentity")),
         }
-        out.serialize_entry("eventTime", &self.at.iso8601())?;
-        out.serialize_entry("eventSource", event.source)?;
-        out.serialize_entry("eventName", &event.name)?;
-        out.serialize_entry("awsRegion", &event.origin.region)?;
-        out.serialize_entry("sourceIPAddress", &event.invoked_by.or(event.origin.source_ip.as_deref()))?;
-        out.serialize_entry("userAgent", &event.invoked_by.or(event.origin.user_agent.as_deref()))?;
-        out.serialize_entry("requestParameters", &shown(&event.parameters))?;
-        out.serialize_entry("responseElements", &shown(&event.response))?;
-        out.serialize_entry("eventID", &uuid(&event.event_id))?;
-        out.serialize_entry("readOnly", &event.read_only)?;
-        out.serialize_entry("eventType", if is_service { "AwsServiceEvent" } else { "AwsApiCall" })?;
-        out.serialize_entry("managementEvent", &!event.data)?;
-        out.serialize_entry("recipientAccountId", &account)?;
-        out.serialize_entry("eventCategory", if event.data { "Data" } else { "Management" })?;
+        out.text("eventTime", &self.at.iso8601());
+        out.text("eventSource", event.source);
+        out.text("eventName", &event.name);
+        out.text("awsRegion", &event.origin.region);
+        out.text_or_null("sourceIPAddress", event.invoked_by.or(event.origin.source_ip.as_deref()));
+        out.text_or_null("userAgent", event.invoked_by.or(event.origin.user_agent.as_deref()));
+        shown(&mut out, "requestParameters", &event.parameters);
+        shown(&mut out, "responseElements", &event.response);
+        out.text("eventID", &uuid(&event.event_id));
+        out.flag("readOnly", event.read_only);
+        out.text("eventType", if is_service { "AwsServiceEvent" } else { "AwsApiCall" });
+        out.flag("managementEvent", !event.data);
+        out.text_or_null("recipientAccountId", account);
+        out.text("eventCategory", if event.data { "Data" } else { "Management" });
         if !is_service {
-            out.serialize_entry("requestID", &event.request_id)?;
+            out.text("requestID", &event.request_id);
         }
         if !event.details.is_empty() {
-            out.serialize_entry("serviceEventDetails", &event.details)?;
+            out.map("serviceEventDetails", &event.details);
         }
         if let Some(tls) = &event.origin.tls {
-            out.serialize_entry(
-                "tlsDetails",
-                &json!({
-                    "tlsVersion": tls.version,
-                    "cipherSuite": tls.cipher_suite,
-                    "clientProvidedHostHeader": tls.host,
-                }),
-            )?;
+            let mut details = out.object("tlsDetails");
+            details.text("cipherSuite", &tls.cipher_suite);
+            details.text("clientProvidedHostHeader", &tls.host);
+            details.text("tlsVersion", tls.version);
+            details.end();
         }
         if !event.additional.is_empty() || !self.additional.is_empty() {
-            out.serialize_entry("additionalEventData", &Additional(self))?;
+            self.write_additional(out.object("additionalEventData"));
         }
         if !event.resources.is_empty() || !self.resources.is_empty() {
-            out.serialize_entry("resources", &Resources(self))?;
+            out.list("resources", event.resources.iter().chain(self.resources), write_resource);
         }
         if let Some((code, message)) = self.error {
             // CloudTrail has one word for what the services call by two.
             let code = if code == "AccessDeniedException" { "AccessDenied" } else { code };
-            out.serialize_entry("errorCode", code)?;
-            out.serialize_entry("errorMessage", message)?;
+            out.text("errorCode", code);
+            out.text("errorMessage", message);
         }
-        out.end()
+        out.end();
+    }
+
+    /// What the change knows counts where both tell something.
+    fn write_additional(&self, mut out: Object<'_>) {
+        let own = self.event.additional.iter();
+        for (name, value) in own.filter(|(name, _)| !self.additional.iter().any(|(other, _)| other == name)) {
+            out.value(name, value);
+        }
+        for (name, value) in self.additional {
+            out.value(name, value);
+        }
+        out.end();
     }
 }
 
 /// CloudTrail writes null where there is nothing to tell.
-fn shown(map: &Map<String, Value>) -> Option<&Map<String, Value>> {
-    (!map.is_empty()).then_some(map)
-}
-
-struct Additional<'a, 'b>(&'a Written<'b>);
-
-impl Serialize for Additional<'_, '_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut out = to.serialize_map(None)?;
-        // What the change knows counts where both tell something.
-        let own = self.0.event.additional.iter();
-        for (name, value) in own.filter(|(name, _)| !self.0.additional.iter().any(|(other, _)| other == name)) {
-            out.serialize_entry(name, value)?;
-        }
-        for (name, value) in self.0.additional {
-            out.serialize_entry(name, value)?;
-        }
-        out.end()
+fn shown(out: &mut Object<'_>, name: &str, map: &Map<String, Value>) {
+    match map.is_empty() {
+        true => out.text_or_null(name, None),
+        false => out.map(name, map),
     }
 }
 
-struct Resources<'a, 'b>(&'a Written<'b>);
-
-impl Serialize for Resources<'_, '_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let resources = self.0.event.resources.iter().chain(self.0.resources);
-        to.collect_seq(resources.map(|(kind, arn)| Resource { kind, arn }))
-    }
-}
-
-struct Resource<'a> {
-    kind: &'static str,
-    arn: &'a str,
-}
-
-impl Serialize for Resource<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut out = to.serialize_map(None)?;
-        out.serialize_entry("accountId", &self.arn.split(':').nth(4).filter(|id| !id.is_empty()))?;
-        out.serialize_entry("type", self.kind)?;
-        out.serialize_entry("ARN", self.arn)?;
-        out.end()
-    }
+fn write_resource((kind, arn): &(&'static str, String), mut out: Object<'_>) {
+    out.text_or_null("accountId", arn.split(':').nth(4).filter(|id| !id.is_empty()));
+    out.text("type", kind);
+    out.text("ARN", arn);
+    out.end();
 }
 
 /// A drawn id as CloudTrail writes it: a UUID.
@@ -250,14 +229,13 @@ struct Identity<'a> {
     invoked_by: Option<&'a str>,
 }
 
-impl Serialize for Identity<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut out = to.serialize_map(None)?;
+impl Identity<'_> {
+    fn write(&self, mut out: Object<'_>) {
         let Some(caller) = self.caller else {
-            out.serialize_entry("type", "Unknown")?;
+            out.text("type", "Unknown");
             if let Some(claimed) = self.claimed {
-                out.serialize_entry("accountId", claimed.account.as_str())?;
-                out.serialize_entry("accessKeyId", &claimed.access_key_id)?;
+                out.text("accountId", claimed.account.as_str());
+                out.text("accessKeyId", &claimed.access_key_id);
             }
             return out.end();
         };
@@ -268,27 +246,27 @@ impl Serialize for Identity<'_> {
             Principal::AssumedRole { .. } => "AssumedRole",
             Principal::Federated { .. } => "FederatedUser",
         };
-        out.serialize_entry("type", kind)?;
-        out.serialize_entry("principalId", &caller.user_id)?;
+        out.text("type", kind);
+        out.text("principalId", &caller.user_id);
         if let Some(arn) = caller.principal.arn() {
-            out.serialize_entry("arn", &arn)?;
+            out.text("arn", &arn);
         }
         if let Some(account) = caller.account() {
-            out.serialize_entry("accountId", account.as_str())?;
+            out.text("accountId", account.as_str());
         }
         if let Some(key) = &caller.access_key_id {
-            out.serialize_entry("accessKeyId", key)?;
+            out.text("accessKeyId", key);
         }
         if let Principal::User { name, .. } = &caller.principal {
-            out.serialize_entry("userName", name)?;
+            out.text("userName", name);
         }
         if let Some(session) = &caller.session {
-            out.serialize_entry("sessionContext", &session_context(caller, session))?;
+            out.value("sessionContext", &session_context(caller, session));
         }
         if let Some(service) = self.invoked_by {
-            out.serialize_entry("invokedBy", service)?;
+            out.text("invokedBy", service);
         }
-        out.end()
+        out.end();
     }
 }
 
@@ -311,4 +289,99 @@ fn session_context(caller: &Caller, session: &Session) -> Value {
         shown["sourceIdentity"] = identity.as_str().into();
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn account() -> AccountId {
+        "111122223333".parse().expect("twelve digits")
+    }
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap_or_default()
+    }
+    fn check(event: &Event, expected: &str) {
+        let error = event.error.as_ref();
+        let resources = [("AWS::S3::Object", "arn:aws:s3:::b/k \"q\"".to_owned())];
+        let additional = [("SSEApplied", Value::from("SSE_S3")), ("bytes", 7.into())];
+        let written = Written { event, at: event.at, error, resources: &resources, additional: &additional };
+        assert_eq!(String::from_utf8(written.to_json()).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_event_has_cloudtrails_shape() {
+        let tls = Tls { version: "TLSv1.3", cipher_suite: "TLS_AES_128_GCM_SHA256".into(), host: "h:1".into() };
+        let origin = Origin {
+            source_ip: Some("127.0.0.1".into()),
+            user_agent: Some("a\u{1}\\\"~é/b\n".into()),
+            region: "us-east-1".into(),
+            tls: Some(tls),
+        };
+        let put = Event {
+            source: "s3.amazonaws.com",
+            name: "PutObject".into(),
+            at: Timestamp::from_millis(1_764_000_000_123),
+            request_id: "516872F70670BA38".into(),
+            event_id: [0xab; 16],
+            origin,
+            caller: Some(Caller {
+                access_key_id: Some("AKIA".into()),
+                ..Caller::local(Principal::Root { account: account() })
+            }),
+            data: true,
+            parameters: map(
+                json!({ "bucketName": "b", "key": "k", "list": [1, -2.5, true, null, {"a": {}}], "none": [] }),
+            ),
+            additional: map(json!({ "SSEApplied": "other", "bytesTransferredIn": 4096 })),
+            resources: vec![("AWS::KMS::Key", "arn:aws:kms:us-east-1:111122223333:key/1".into())],
+            error: Some(("AccessDeniedException".into(), "no".into())),
+            ..Event::default()
+        };
+        check(
+            &put,
+            r#"{"eventVersion":"1.11","userIdentity":{"type":"Root","principalId":"111122223333","arn":"arn:aws:iam::111122223333:root","accountId":"111122223333","accessKeyId":"AKIA"},"eventTime":"2025-11-24T16:00:00.123Z","eventSource":"s3.amazonaws.com","eventName":"PutObject","awsRegion":"us-east-1","sourceIPAddress":"127.0.0.1","userAgent":"a\u0001\\\"~é/b\n","requestParameters":{"bucketName":"b","key":"k","list":[1,-2.5,true,null,{"a":{}}],"none":[]},"responseElements":null,"eventID":"abababab-abab-4bab-abab-abababababab","readOnly":false,"eventType":"AwsApiCall","managementEvent":false,"recipientAccountId":"111122223333","eventCategory":"Data","requestID":"516872F70670BA38","tlsDetails":{"cipherSuite":"TLS_AES_128_GCM_SHA256","clientProvidedHostHeader":"h:1","tlsVersion":"TLSv1.3"},"additionalEventData":{"bytesTransferredIn":4096,"SSEApplied":"SSE_S3","bytes":7},"resources":[{"accountId":"111122223333","type":"AWS::KMS::Key","ARN":"arn:aws:kms:us-east-1:111122223333:key/1"},{"accountId":null,"type":"AWS::S3::Object","ARN":"arn:aws:s3:::b/k \"q\""}],"errorCode":"AccessDenied","errorMessage":"no"}"#,
+        );
+        let session = Session {
+            issued: Timestamp::from_millis(1_764_000_000_000),
+            expires: Timestamp::from_millis(1_764_000_001_000),
+            tags: Vec::new(),
+            transitive_tags: Vec::new(),
+            source_identity: Some("me".into()),
+            policy: None,
+            policy_arns: Vec::new(),
+            federated: Vec::new(),
+        };
+        let role =
+            Principal::AssumedRole { account: account(), path: "/".into(), role: "app".into(), session: "work".into() };
+        let caller = Caller { user_id: "AROA:work".into(), session: Some(Arc::new(session)), ..Caller::local(role) };
+        let by_role = Event {
+            caller: Some(caller),
+            invoked_by: Some("s3.amazonaws.com"),
+            read_only: true,
+            response: map(json!({ "keyId": "k" })),
+            ..Event::default()
+        };
+        check(
+            &by_role,
+            r#"{"eventVersion":"1.11","userIdentity":{"type":"AssumedRole","principalId":"AROA:work","arn":"arn:aws:sts::111122223333:assumed-role/app/work","accountId":"111122223333","sessionContext":{"attributes":{"creationDate":"2025-11-24T16:00:00.000Z","mfaAuthenticated":"false"},"sessionIssuer":{"accountId":"111122223333","arn":"arn:aws:iam::111122223333:role/app","principalId":"AROA","type":"Role","userName":"app"},"sourceIdentity":"me"},"invokedBy":"s3.amazonaws.com"},"eventTime":"1970-01-01T00:00:00.000Z","eventSource":"","eventName":"","awsRegion":"","sourceIPAddress":"s3.amazonaws.com","userAgent":"s3.amazonaws.com","requestParameters":null,"responseElements":{"keyId":"k"},"eventID":"00000000-0000-4000-8000-000000000000","readOnly":true,"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"111122223333","eventCategory":"Management","requestID":"","additionalEventData":{"SSEApplied":"SSE_S3","bytes":7},"resources":[{"accountId":null,"type":"AWS::S3::Object","ARN":"arn:aws:s3:::b/k \"q\""}]}"#,
+        );
+        let details = map(json!({ "keyId": "k" }));
+        let service =
+            Event { service_account: Some(account()), invoked_by: Some("AWS Internal"), details, ..Event::default() };
+        check(
+            &service,
+            r#"{"eventVersion":"1.11","userIdentity":{"accountId":"111122223333","invokedBy":"AWS Internal"},"eventTime":"1970-01-01T00:00:00.000Z","eventSource":"","eventName":"","awsRegion":"","sourceIPAddress":"AWS Internal","userAgent":"AWS Internal","requestParameters":null,"responseElements":null,"eventID":"00000000-0000-4000-8000-000000000000","readOnly":false,"eventType":"AwsServiceEvent","managementEvent":true,"recipientAccountId":"111122223333","eventCategory":"Management","serviceEventDetails":{"keyId":"k"},"additionalEventData":{"SSEApplied":"SSE_S3","bytes":7},"resources":[{"accountId":null,"type":"AWS::S3::Object","ARN":"arn:aws:s3:::b/k \"q\""}]}"#,
+        );
+        let claimed = Claimed { access_key_id: "AKIB".into(), account: account() };
+        check(
+            &Event { claimed: Some(claimed), ..Event::default() },
+            r#"{"eventVersion":"1.11","userIdentity":{"type":"Unknown","accountId":"111122223333","accessKeyId":"AKIB"},"eventTime":"1970-01-01T00:00:00.000Z","eventSource":"","eventName":"","awsRegion":"","sourceIPAddress":null,"userAgent":null,"requestParameters":null,"responseElements":null,"eventID":"00000000-0000-4000-8000-000000000000","readOnly":false,"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"111122223333","eventCategory":"Management","requestID":"","additionalEventData":{"SSEApplied":"SSE_S3","bytes":7},"resources":[{"accountId":null,"type":"AWS::S3::Object","ARN":"arn:aws:s3:::b/k \"q\""}]}"#,
+        );
+        check(
+            &Event { caller: Some(Caller::local(Principal::user(account(), "u"))), ..Event::default() },
+            r#"{"eventVersion":"1.11","userIdentity":{"type":"IAMUser","principalId":"111122223333","arn":"arn:aws:iam::111122223333:user/u","accountId":"111122223333","userName":"u"},"eventTime":"1970-01-01T00:00:00.000Z","eventSource":"","eventName":"","awsRegion":"","sourceIPAddress":null,"userAgent":null,"requestParameters":null,"responseElements":null,"eventID":"00000000-0000-4000-8000-000000000000","readOnly":false,"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"111122223333","eventCategory":"Management","requestID":"","additionalEventData":{"SSEApplied":"SSE_S3","bytes":7},"resources":[{"accountId":null,"type":"AWS::S3::Object","ARN":"arn:aws:s3:::b/k \"q\""}]}"#,
+        );
+    }
 }

@@ -4,6 +4,7 @@
 mod event;
 mod newest;
 mod span;
+mod text;
 mod trail;
 
 pub use event::{Claimed, Event, Origin, Tls, uuid};
