@@ -1,7 +1,7 @@
 //! One file a blob: `BUCKET/SLOT/REST`, where SLOT is the first 28 bits of the owner's time, about 17 minutes. Listing in order is
 //! walking directories in order, and no directory grows beyond what 17 minutes bring.
 
-use crate::{reading, sync_directory, writing};
+use crate::{reading, sync_directory, warming::Warming, writing};
 use async_trait::async_trait;
 use std::{
     collections::HashSet,
@@ -33,6 +33,7 @@ pub struct FsBlobs {
     root: PathBuf,
     known: Arc<Mutex<HashSet<PathBuf>>>,
     pool: BufferPool,
+    warming: Warming,
 }
 
 impl FsBlobs {
@@ -42,12 +43,13 @@ impl FsBlobs {
         if let Some(parent) = root.parent() {
             sync_directory(parent)?;
         }
-        Ok(Self { root: root.to_owned(), known: Arc::default(), pool })
+        Ok(Self { root: root.to_owned(), known: Arc::default(), pool, warming: Warming::default() })
     }
 
     /// For reading only: nothing is made, and a directory that is missing holds no blobs.
     pub fn reading(root: &Path) -> Self {
-        Self { root: root.to_owned(), known: Arc::default(), pool: BufferPool::new(READING_BYTES) }
+        let pool = BufferPool::new(READING_BYTES);
+        Self { root: root.to_owned(), known: Arc::default(), pool, warming: Warming::default() }
     }
 
     fn place(&self, id: &BlobId) -> Place {
@@ -130,7 +132,7 @@ impl BlobStore for FsBlobs {
     }
 
     async fn read(&self, id: &BlobId, range: Range<u64>, unit: usize) -> io::Result<CipherStream> {
-        reading::read(self.place(id).file, &self.pool, range, unit).await
+        reading::read(self.place(id).file, (&self.pool, &self.warming), range, unit).await
     }
 
     async fn remove(&self, id: &BlobId) -> io::Result<()> {

@@ -3,6 +3,7 @@
 mod blobs;
 mod erasure;
 mod reading;
+mod warming;
 mod writing;
 
 pub use blobs::FsBlobs;

@@ -1,7 +1,7 @@
 //! A range of one blob on its way out: what the kernel has in memory is taken at once, what it must fetch is fetched by a thread that
 //! may block, one piece ahead.
 
-use crate::blobs::blocking;
+use crate::{blobs::blocking, warming::Warming};
 use futures_util::stream;
 use rustix::{
     fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
@@ -23,16 +23,30 @@ use tresor_envelope::CipherStream;
 const READ_BYTES: usize = 260 << 10;
 
 /// Opens a file and streams `range` of it. Errors: NotFound, UnexpectedEof for a range beyond its end.
-pub(crate) async fn read(path: PathBuf, pool: &BufferPool, range: Range<u64>, unit: usize) -> io::Result<CipherStream> {
+pub(crate) async fn read(
+    path: PathBuf,
+    (pool, warming): (&BufferPool, &Warming),
+    range: Range<u64>,
+    unit: usize,
+) -> io::Result<CipherStream> {
     let file = match open_at_once(&path) {
         Some(file) => file,
         None => blocking(move || File::open(path)).await?,
     };
-    if range.start > range.end || file.metadata()?.len() < range.end {
+    let length = file.metadata()?.len();
+    if range.start > range.end || length < range.end {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let pieces =
-        Pieces { file: Arc::new(file), pool: pool.clone(), at: range.start, end: range.end, unit, ahead: None };
+    let pieces = Pieces {
+        file: Arc::new(file),
+        pool: pool.clone(),
+        // A file that is read whole is read in sequence anyway.
+        warming: (range != (0..length)).then(|| warming.clone()),
+        at: range.start,
+        end: range.end,
+        unit,
+        ahead: None,
+    };
     Ok(CipherStream::new(stream::unfold(Some(pieces), Pieces::step)))
 }
 
@@ -45,6 +59,8 @@ fn open_at_once(path: &Path) -> Option<File> {
 struct Pieces {
     file: Arc<File>,
     pool: BufferPool,
+    /// Of a range, whoever reads its file through if it comes from the disk too often.
+    warming: Option<Warming>,
     at: u64,
     end: u64,
     unit: usize,
@@ -72,6 +88,7 @@ impl Pieces {
                 let at = self.at;
                 self.at += want as u64;
                 let found = read_at_once(&self.file, &mut buffer.space()[..want], at)?;
+                self.tell(found, want - found);
                 if found == want {
                     buffer.set_filled(want);
                     return Ok(Some(buffer));
@@ -82,6 +99,15 @@ impl Pieces {
         };
         self.read_ahead();
         Ok(Some(buffer))
+    }
+
+    /// So many bytes were in memory, and so many are fetched from the disk.
+    fn tell(&self, found: usize, missed: usize) {
+        let Some(warming) = &self.warming else { return };
+        warming.found(found);
+        if missed > 0 {
+            warming.missed(&self.file, missed, &self.pool);
+        }
     }
 
     /// Bytes of the next piece: whole units, or what is left.
@@ -102,6 +128,7 @@ impl Pieces {
         }
         let want = self.want();
         if let Some(buffer) = self.pool.try_take(want) {
+            self.tell(0, want);
             let (file, at) = (Arc::clone(&self.file), self.at);
             self.at += want as u64;
             self.ahead = Some(tokio::task::spawn_blocking(move || complete(&file, buffer, 0, want, at)));

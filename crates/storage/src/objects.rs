@@ -24,6 +24,9 @@ use tresor_model::{AccountId, Acl, ChangeRecord, ChecksumType, ETag, ObjectKey, 
 /// The largest sealed body that lies beside its record, in bytes.
 pub(crate) const INLINE_MAX: usize = 32 * 1024;
 
+/// Rows of parts that are read one by one; more are read sooner with all others of the object.
+const ROWS_ONE_BY_ONE: usize = 8;
+
 /// A tag that a write demands of the current version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EtagMatch {
@@ -213,7 +216,7 @@ impl Store {
         let (parts, places) = match &version.body {
             Body::Inline(_) | Body::Blob(..) => self.places(bucket, version).await?,
             Body::Parts { .. } => {
-                let found = self.found_parts(bucket, version).await?;
+                let found = self.found_parts(bucket, version, &range).await?;
                 (found.sealed, Places::Blobs(found.blobs))
             }
         };
@@ -244,12 +247,30 @@ impl Store {
         })
     }
 
-    /// The parts of a multipart object for reading. Their rows are held against the root hash every time; that they are authentic
-    /// follows from it, so what they say is decoded once and kept. Errors: Corrupt, Overtaken.
-    async fn found_parts(&self, bucket: &Bucket, version: &Version) -> Result<FoundParts, StoreError> {
+    /// The parts of a multipart object for reading `range`. What is kept of them counts while the rows of those that the range touches are
+    /// what they were; otherwise all rows are held against the root hash, and that they are authentic follows from it.
+    /// Errors: Corrupt, Overtaken.
+    async fn found_parts(
+        &self,
+        bucket: &Bucket,
+        version: &Version,
+        range: &Range<u64>,
+    ) -> Result<FoundParts, StoreError> {
         let Body::Parts { upload, chosen, root } = &version.body else {
             return Err(StoreError::Corrupt("an object without parts was read by its parts"));
         };
+        let name = (bucket.id, *upload, *root);
+        let kept = self.shared.parts.get(&name);
+        if let Some(found) = kept.as_ref().filter(|found| found.touched(range).len() <= ROWS_ONE_BY_ONE) {
+            for part in found.touched(range) {
+                let row = rows::part(upload, found.sealed[part].number);
+                let value = self.shared.get(partition(bucket.id), &row).await?;
+                if !value.is_some_and(|value| found.is_row(part, &value)) {
+                    return Err(self.not_its_parts(bucket, version).await?);
+                }
+            }
+            return Ok(found.clone());
+        }
         let mut rows = self.shared.sealed_part_rows(bucket, upload).await?;
         rows.retain(|(row, _)| {
             row.last_chunk().is_some_and(|number| {
@@ -260,8 +281,7 @@ impl Store {
         if root_hash(rows.iter().map(|(_, value)| value)) != *root {
             return Err(self.not_its_parts(bucket, version).await?);
         }
-        let name = (bucket.id, *upload, *root);
-        if let Some(found) = self.shared.parts.get(&name) {
+        if let Some(found) = kept {
             return Ok(found);
         }
         let index = self.shared.index_key(bucket.id);

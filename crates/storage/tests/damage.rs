@@ -116,6 +116,34 @@ async fn parts_dropped_reordered_duplicated_or_replaced_are_found() {
     assert!(world.get(victim).await.as_ref() == Some(&whole));
 }
 
+/// What a store keeps of parts' rows does not hide that one of them was changed, lost or replaced from whoever reads that part.
+#[tokio::test]
+async fn a_range_needs_the_rows_of_the_parts_it_touches() {
+    let world = World::new().await;
+    let parts: Vec<Vec<u8>> = (0..20_u8).map(|n| vec![n; 1000]).collect();
+    world.put_parts("k", &parts).await;
+    let whole = parts.concat();
+    let rows: Vec<_> = world.rows().await.into_iter().filter(|(row, _)| row.starts_with(b"p/")).collect();
+    let read = async |part: u64| world.get_range("k", part * 1000 + 10..part * 1000 + 20).await;
+    for round in ["nothing is kept", "all is kept"] {
+        assert_eq!(read(3).await, Some(vec![3; 10]), "{round}");
+        let mut broken = rows[4].1.to_vec();
+        broken[9] ^= 1;
+        for bad in [Some(broken.into()), Some(rows[3].1.clone()), None] {
+            match bad {
+                Some(bad) => world.set(&rows[4].0, bad).await,
+                None => world.drop_row(&rows[4].0).await,
+            }
+            assert_eq!(read(4).await, None, "{round}");
+            assert_eq!(world.get_range("k", 0..5000).await, None, "{round}");
+            assert_eq!(world.get("k").await, None, "{round}");
+            assert!(read(3).await.is_none_or(|got| got == [3; 10]), "{round}");
+        }
+        world.set(&rows[4].0, rows[4].1.clone()).await;
+        assert!(world.get("k").await.as_ref() == Some(&whole), "{round}");
+    }
+}
+
 struct ByWorld<'a>(&'a World);
 #[async_trait::async_trait]
 impl Opener for ByWorld<'_> {

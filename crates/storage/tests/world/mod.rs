@@ -3,9 +3,12 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tresor_digest::{DigestPlan, Digester, Digests};
 use tresor_envelope::{
@@ -185,9 +188,16 @@ impl World {
     /// What a client would get: the bytes, or nothing.
     pub async fn get(&self, name: &str) -> Option<Vec<u8>> {
         let key: ObjectKey = name.parse().unwrap();
+        let size = self.store.version(&self.bucket, &key, None).await.ok()??.size;
+        self.get_range(name, 0..size).await
+    }
+
+    /// What a client would get of a range: the bytes, or nothing.
+    pub async fn get_range(&self, name: &str, range: Range<u64>) -> Option<Vec<u8>> {
+        let key: ObjectKey = name.parse().unwrap();
         let version = self.store.version(&self.bucket, &key, None).await.ok()??;
         let content = self.recover(&version.envelope, &key, version.write)?;
-        let mut plain = self.store.open(&self.bucket, &version, content, 0..version.size).await.ok()?;
+        let mut plain = self.store.open(&self.bucket, &version, content, range).await.ok()?;
         let mut all = Vec::new();
         loop {
             match plain.next().await {
