@@ -199,7 +199,7 @@ impl Written<'_> {
 }
 
 /// CloudTrail writes null where there is nothing to tell.
-fn shown(out: &mut Object<'_>, name: &str, map: &Map<String, Value>) {
+fn shown(out: &mut Object<'_>, name: &'static str, map: &Map<String, Value>) {
     match map.is_empty() {
         true => out.text_or_null(name, None),
         false => out.map(name, map),
@@ -213,13 +213,22 @@ fn write_resource((kind, arn): &(&'static str, String), mut out: Object<'_>) {
     out.end();
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// A drawn id as CloudTrail writes it: a UUID.
 pub fn uuid(id: &EventId) -> String {
     let mut id = *id;
     id[6] = 0x40 | (id[6] & 0x0f);
     id[8] = 0x80 | (id[8] & 0x3f);
-    let text = hex::encode(id);
-    [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
+    let mut text = String::with_capacity(36);
+    for (place, byte) in id.iter().enumerate() {
+        if matches!(place, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
 }
 
 /// CloudTrail's `userIdentity`.

@@ -18,45 +18,55 @@ impl<'a> Object<'a> {
         self.out.push(b'}');
     }
 
-    pub(crate) fn text(&mut self, name: &str, text: &str) {
+    pub(crate) fn text(&mut self, name: &'static str, text: &str) {
         self.name(name);
         push_text(self.out, text);
     }
-    pub(crate) fn text_or_null(&mut self, name: &str, text: Option<&str>) {
+    pub(crate) fn text_or_null(&mut self, name: &'static str, text: Option<&str>) {
         self.name(name);
         match text {
             Some(text) => push_text(self.out, text),
             None => self.out.extend_from_slice(b"null"),
         }
     }
-    pub(crate) fn flag(&mut self, name: &str, flag: bool) {
+    pub(crate) fn flag(&mut self, name: &'static str, flag: bool) {
         self.name(name);
         push_flag(self.out, flag);
     }
+    /// A name that came from elsewhere.
     pub(crate) fn value(&mut self, name: &str, value: &Value) {
-        self.name(name);
-        push_value(self.out, value);
-    }
-    pub(crate) fn map(&mut self, name: &str, map: &Map<String, Value>) {
-        self.name(name);
-        push_map(self.out, map);
-    }
-    pub(crate) fn object(&mut self, name: &str) -> Object<'_> {
-        self.name(name);
-        Object::begin(self.out)
-    }
-    /// A list of objects.
-    pub(crate) fn list<T>(&mut self, name: &str, items: impl Iterator<Item = T>, write: impl Fn(T, Object<'_>)) {
-        self.name(name);
-        push_list(self.out, items, |out, item| write(item, Object::begin(out)));
-    }
-
-    fn name(&mut self, name: &str) {
         if !std::mem::take(&mut self.empty) {
             self.out.push(b',');
         }
         push_text(self.out, name);
         self.out.push(b':');
+        push_value(self.out, value);
+    }
+    pub(crate) fn map(&mut self, name: &'static str, map: &Map<String, Value>) {
+        self.name(name);
+        push_map(self.out, map);
+    }
+    pub(crate) fn object(&mut self, name: &'static str) -> Object<'_> {
+        self.name(name);
+        Object::begin(self.out)
+    }
+    /// A list of objects.
+    pub(crate) fn list<T>(
+        &mut self,
+        name: &'static str,
+        items: impl Iterator<Item = T>,
+        write: impl Fn(T, Object<'_>),
+    ) {
+        self.name(name);
+        push_list(self.out, items, |out, item| write(item, Object::begin(out)));
+    }
+
+    /// A name that stands in the code: nothing in it needs escaping.
+    fn name(&mut self, name: &'static str) {
+        let start: &[u8] = if std::mem::take(&mut self.empty) { b"\"" } else { b",\"" };
+        self.out.extend_from_slice(start);
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
 }
 
