@@ -1,5 +1,6 @@
 /* Keeps what a power cut would leave: preloaded into the server, it copies a file (or a directory's names) whenever the server
- * syncs it, before the sync and published after it. What was written and never synced is not in the copy.
+ * syncs it, before the sync and published after it; and after a write to a file that was opened for durable writes. What was written
+ * and never synced is not in the copy.
  *
  *   SHADOW_ROOT  the data directory, absolute
  *   SHADOW_COPY  where copies go: file-INODE and dir-INODE
@@ -69,3 +70,14 @@ static int shadowed(const char *name, int fd) {
 
 int fsync(int fd) { return shadowed("fsync", fd); }
 int fdatasync(int fd) { return shadowed("fdatasync", fd); }
+
+/* A file opened with O_DSYNC is written in no other way, so all of it is durable. */
+ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
+    ssize_t (*real)(int, const void *, size_t, off64_t) = (ssize_t (*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64");
+    ssize_t written = real(fd, bytes, count, at);
+    char path[4096], temporary[4400], final[4160];
+    if (written > 0 && (fcntl(fd, F_GETFL) & O_DSYNC) && below_root(fd, path, sizeof path) &&
+        copy(fd, path, temporary, final, sizeof final) == 0)
+        rename(temporary, final);
+    return written;
+}

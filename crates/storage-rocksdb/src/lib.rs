@@ -7,6 +7,7 @@ mod index;
 mod log;
 mod passing;
 mod reader;
+mod segment;
 
 pub use reader::RocksReader;
 

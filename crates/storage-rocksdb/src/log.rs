@@ -1,23 +1,22 @@
-//! The log of every commit: preallocated, recycled segments, one append and one sync for each group. docs/format.md section
+//! The log of every commit: preallocated, recycled segments, one durable write for each group. docs/format.md section
 //! "The log" gives its bytes. RocksDB is an index that is not synced; what it has not flushed is replayed from here.
 
-use crate::{index::Mark, passing::is_passing};
+use crate::{
+    index::Mark,
+    passing::is_passing,
+    segment::{BLOCK, Blocks, SEGMENT, Segment},
+};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 use tresor_digest::crc32c;
 
-/// One segment, in bytes; written with zeros when it is made, so that a sync changes no metadata of the file.
-const SEGMENT: u64 = 16 << 20;
 /// Segments at most; an append waits for a checkpoint when all are in use.
 const MAX_SEGMENTS: usize = 16;
 /// Bytes after which a checkpoint is due: what a start replays stays within seconds.
 const CHECKPOINT: u64 = 48 << 20;
-/// Bytes of a group's buffer that are kept for the next group.
-const KEPT: usize = 1 << 20;
 const MAGIC: &[u8; 8] = b"TRESLOG1";
 /// Magic (8), generation (8), CRC-32C of both (4).
 const HEADER: usize = 20;
@@ -35,13 +34,6 @@ pub(crate) struct Entry {
 }
 
 #[derive(Debug)]
-struct Segment {
-    file: File,
-    /// The last sequence in it; 0 when it has none.
-    last: u64,
-}
-
-#[derive(Debug)]
 pub(crate) struct Log {
     directory: PathBuf,
     active: Option<Segment>,
@@ -53,8 +45,10 @@ pub(crate) struct Log {
     next_sequence: u64,
     since_checkpoint: u64,
     made: u32,
+    /// The block that the last record ends in, as far as it is filled: it is written again with the next record.
+    tail: Vec<u8>,
     /// Holds a group while it is written.
-    buffer: Vec<u8>,
+    blocks: Blocks,
 }
 
 fn damaged(what: &str, path: &Path) -> io::Error {
@@ -69,8 +63,7 @@ impl Log {
         let Replay { entries, paths, made, newest, next: expected } = replay(directory, mark)?;
         let mut free = Vec::new();
         for path in paths {
-            let file = OpenOptions::new().write(true).open(&path)?;
-            free.push(Segment { file, last: 0 });
+            free.push(Segment::open(&path)?);
         }
         let log = Self {
             directory: directory.to_owned(),
@@ -82,33 +75,36 @@ impl Log {
             next_sequence: expected,
             since_checkpoint: 0,
             made,
-            buffer: Vec::new(),
+            tail: Vec::new(),
+            blocks: Blocks::default(),
         };
         Ok((log, entries))
     }
 
-    /// Appends one group and syncs. Returns its sequence. Errors: WouldBlock when a checkpoint must come first, and then nothing was
+    /// Appends one group; durable on return. Returns its sequence. Errors: WouldBlock when a checkpoint must come first, and then nothing was
     /// written; after any other error the log must not be used again.
     pub(crate) fn append(&mut self, rows: &[Row]) -> io::Result<u64> {
         let sequence = self.next_sequence;
         let payload = encoded_len(rows);
-        let mut bytes = std::mem::take(&mut self.buffer);
-        bytes.clear();
-        if self.active.is_none() || self.at + (RECORD_HEADER + payload) as u64 > SEGMENT {
+        let begins = self.active.is_none() || self.at + (RECORD_HEADER + payload) as u64 > SEGMENT;
+        if begins {
             self.next_segment()?;
+        }
+        let bytes = self.blocks.begin(&self.tail, HEADER + RECORD_HEADER + payload);
+        if begins {
             bytes.extend_from_slice(&header(self.generation));
         }
-        push_record(&mut bytes, self.generation, sequence, rows);
+        push_record(bytes, self.generation, sequence, rows);
+        let from = self.at - self.tail.len() as u64;
+        let added = self.blocks.added();
+        self.since_checkpoint += (added.len() - self.tail.len()) as u64;
+        self.at = from + added.len() as u64;
+        self.tail.clear();
+        self.tail.extend_from_slice(&added[added.len() / BLOCK * BLOCK..]);
         let segment = self.active.as_mut().ok_or(io::ErrorKind::Other)?;
-        segment.file.write_all_at(&bytes, self.at)?;
-        segment.file.sync_data()?;
+        segment.write(self.blocks.whole(), from)?;
         segment.last = sequence;
-        self.at += bytes.len() as u64;
-        self.since_checkpoint += bytes.len() as u64;
         self.next_sequence += 1;
-        if bytes.capacity() <= KEPT {
-            self.buffer = bytes;
-        }
         Ok(sequence)
     }
 
@@ -118,20 +114,16 @@ impl Log {
             None if self.full.len() + 1 >= MAX_SEGMENTS => return Err(io::ErrorKind::WouldBlock.into()),
             None => {
                 let path = self.directory.join(format!("{:08}.log", self.made));
-                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-                let zeros = vec![0; 1 << 20];
-                for megabyte in 0..SEGMENT >> 20 {
-                    file.write_all_at(&zeros, megabyte << 20)?;
-                }
-                file.sync_all()?;
+                let segment = Segment::make(&path, &mut self.blocks)?;
                 File::open(&self.directory)?.sync_all()?;
                 self.made += 1;
-                Segment { file, last: 0 }
+                segment
             }
         };
         self.full.extend(self.active.replace(next));
         self.generation += 1;
         self.at = 0;
+        self.tail.clear();
         Ok(())
     }
 
