@@ -17,6 +17,7 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// How long files get and how many are kept.
@@ -45,8 +46,11 @@ const MAX_TAIL: usize = 64 << 20;
 /// Bytes after which lines go to the operating system without waiting for the next flush.
 const WRITE_BYTES: usize = 64 * 1024;
 
+/// Bytes of a line besides its event, at most.
+const FRAME: usize = 128;
+
 struct Open {
-    file: File,
+    file: Arc<File>,
     first: u64,
     /// Bytes of the file that are durable.
     durable: u64,
@@ -66,14 +70,27 @@ impl Open {
 
     fn sync(&mut self) -> io::Result<()> {
         self.write()?;
-        if let Err(error) = self.file.sync_data() {
+        let end = self.end();
+        let synced = self.file.sync_data();
+        self.synced(end, synced)
+    }
+
+    /// Where the next line goes.
+    fn end(&self) -> u64 {
+        self.durable + self.tail.len() as u64
+    }
+
+    /// Takes note of the sync that began when the operating system had everything before `end`; lines may have come since.
+    fn synced(&mut self, end: u64, outcome: io::Result<()>) -> io::Result<()> {
+        if outcome.is_err() {
             // What a failed sync left of it is unknown.
             self.written = 0;
-            return Err(error);
+            return outcome;
         }
-        self.durable += self.tail.len() as u64;
-        self.tail.clear();
-        self.written = 0;
+        let durable = usize::try_from(end - self.durable).expect("what is in memory");
+        self.tail.drain(..durable);
+        self.written -= durable;
+        self.durable = end;
         Ok(())
     }
 }
@@ -83,6 +100,8 @@ pub struct Trail {
     directory: PathBuf,
     key: Ed25519KeyPair,
     limits: TrailLimits,
+    /// Held by who syncs, and taken before `open`: of two syncs at once, only one would be told of a failure.
+    syncing: Mutex<()>,
     open: Mutex<Open>,
 }
 
@@ -142,7 +161,7 @@ impl Trail {
             Some(head) if head.sequence == open.head.sequence && head != open.head => begin(directory, head)?,
             _ => open,
         };
-        Ok(Self { directory: directory.to_owned(), key, limits, open: Mutex::new(open) })
+        Ok(Self { directory: directory.to_owned(), key, limits, syncing: Mutex::default(), open: Mutex::new(open) })
     }
 
     /// What `tresor audit verify` needs besides the files.
@@ -164,23 +183,22 @@ impl Trail {
     /// Appends an event in its written form: JSON on one line.
     pub fn append_json(&self, event: &[u8]) -> io::Result<()> {
         let mut open = self.open.lock();
-        if open.durable + open.tail.len() as u64 >= self.limits.file_bytes {
-            self.close(&mut open)?;
-            let head = open.head;
-            *open = begin(&self.directory, head)?;
-            self.drop_oldest()?;
+        if self.is_full(&open, event.len()) {
+            drop(open);
+            self.make_room(event.len())?;
+            open = self.open.lock();
         }
         let sequence = open.head.sequence + 1;
-        let previous = hex::encode(open.head.hash);
-        let mut line = format!("{{\"sequence\":{sequence},\"previous\":\"{previous}\",\"event\":").into_bytes();
-        line.reserve(event.len() + 2);
+        let mut previous = [0; 64];
+        hex::encode_to_slice(open.head.hash, &mut previous).map_err(io::Error::other)?;
+        let mut line = Vec::with_capacity(event.len() + FRAME);
+        write!(line, "{{\"sequence\":{sequence},\"previous\":\"")?;
+        line.extend_from_slice(&previous);
+        line.extend_from_slice(b"\",\"event\":");
         line.extend_from_slice(event);
         line.push(b'}');
         let hash = hash(&line);
         line.push(b'\n');
-        if open.tail.len() + line.len() > MAX_TAIL {
-            open.sync()?;
-        }
         open.tail.extend_from_slice(&line);
         open.head = Head { sequence, hash };
         if open.tail.len() - open.written >= WRITE_BYTES
@@ -191,11 +209,39 @@ impl Trail {
         Ok(())
     }
 
+    fn is_full(&self, open: &Open, more: usize) -> bool {
+        open.end() >= self.limits.file_bytes || open.tail.len() + more > MAX_TAIL
+    }
+
+    /// Ends a file that is full and begins another; makes durable what is too much in memory.
+    fn make_room(&self, more: usize) -> io::Result<()> {
+        let _alone = self.syncing.lock();
+        let mut open = self.open.lock();
+        if !self.is_full(&open, more) {
+            return Ok(());
+        }
+        open.sync()?;
+        if open.end() >= self.limits.file_bytes {
+            self.close(&mut open)?;
+            let head = open.head;
+            *open = begin(&self.directory, head)?;
+            self.drop_oldest()?;
+        }
+        Ok(())
+    }
+
     /// Durable on return; the head that is.
     pub fn flush(&self) -> io::Result<Head> {
-        let mut open = self.open.lock();
-        open.sync()?;
-        Ok(open.head)
+        let _alone = self.syncing.lock();
+        let (file, end, head) = {
+            let mut open = self.open.lock();
+            open.write()?;
+            (Arc::clone(&open.file), open.end(), open.head)
+        };
+        // Without `open`: a second's events take the disk some milliseconds, in which every request that ends would wait.
+        let synced = file.sync_data();
+        self.open.lock().synced(end, synced)?;
+        Ok(head)
     }
 
     /// Lets readers of the files see everything that was appended.
@@ -205,11 +251,13 @@ impl Trail {
 
     /// Ends the current file with a digest; the next event begins another one.
     pub fn finish(&self) -> io::Result<Head> {
+        let _alone = self.syncing.lock();
         let mut open = self.open.lock();
         self.close(&mut open)?;
         Ok(open.head)
     }
 
+    /// The caller holds `syncing`.
     fn close(&self, open: &mut Open) -> io::Result<()> {
         open.sync()?;
         if open.head.sequence < open.first {
@@ -271,7 +319,7 @@ fn begin(directory: &Path, head: Head) -> io::Result<Open> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     File::open(directory)?.sync_all()?;
     let durable = file.metadata()?.len();
-    Ok(Open { file, first, durable, tail: Vec::new(), written: 0, head })
+    Ok(Open { file: Arc::new(file), first, durable, tail: Vec::new(), written: 0, head })
 }
 
 fn resume(path: &Path, first: u64) -> io::Result<Open> {
@@ -291,7 +339,7 @@ fn resume(path: &Path, first: u64) -> io::Result<Open> {
     }
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(whole as u64)?;
-    Ok(Open { file, first, durable: whole as u64, tail: Vec::new(), written: 0, head })
+    Ok(Open { file: Arc::new(file), first, durable: whole as u64, tail: Vec::new(), written: 0, head })
 }
 
 /// The public key of the trail whose signing key `seed` makes, for reading it without opening it. Errors: InvalidData.
@@ -499,6 +547,25 @@ mod tests {
         assert_eq!(head.sequence, 4);
         let broken = verify(place.path(), &key, Some(head)).unwrap_err();
         assert!(broken.what.contains("last event") || broken.what.contains("missing"), "{broken}");
+    }
+
+    #[test]
+    fn events_come_while_others_are_made_durable() {
+        let place = tempfile::tempdir().unwrap();
+        let limits = TrailLimits { file_bytes: 200_000, files: 100 };
+        let trail = Trail::open(place.path(), &[7; 32], limits, None).unwrap();
+        std::thread::scope(|scope| {
+            for n in 0..4 {
+                let trail = &trail;
+                scope.spawn(move || (0..500).for_each(|m| trail.append(&event(n * 500 + m)).unwrap()));
+            }
+            let heads: Vec<u64> = (0..50).map(|_| trail.flush().unwrap().sequence).collect();
+            assert!(heads.is_sorted());
+        });
+        let head = trail.flush().unwrap();
+        let verified = verify(place.path(), &trail.public_key(), Some(head)).unwrap();
+        assert_eq!((head.sequence, verified.last, verified.files > 3), (2000, 2000, true));
+        assert!(trail.open.lock().tail.is_empty());
     }
 
     #[test]

@@ -16,8 +16,9 @@ use tresor_model::{BucketId, ChangeRecord, EventId};
 
 /// Rows read at a time: at most 64 MiB of events.
 const PAGE: usize = 1000;
-/// Batches on their way at the same time when rows are removed: the engine joins them under one sync.
-const REMOVALS: usize = 32;
+/// Batches on their way at the same time when rows are removed: the engine joins them into one durable write, which writers that come
+/// meanwhile wait for.
+const REMOVALS: usize = 8;
 /// Events moved out of a bucket at a time: all of them fit a batch.
 const MOVED: usize = 12;
 
