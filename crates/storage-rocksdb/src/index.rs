@@ -16,9 +16,19 @@ pub(crate) fn full(partition: Partition, key: &[u8]) -> Vec<u8> {
     [&partition.0[..], key].concat()
 }
 
-/// Writes rows into the index and what it holds of the log then; does not sync.
+/// Bytes of a batch besides its rows: its own head, and the row that says what the index holds.
+const HEADER: usize = 12 + FRAME + 17 + 16;
+/// Bytes of a batch besides its keys and values, for each row at most: kind and two lengths.
+const FRAME: usize = 11;
+
+/// Writes rows into the index and what it holds of the log then; does not sync. The last write of a row counts.
 pub(crate) fn index(db: &DB, mark: Mark, rows: &[Row]) -> Result<(), rocksdb::Error> {
-    let mut batch = WriteBatch::default();
+    let length = |(key, value): &Row| FRAME + key.len() + value.as_ref().map_or(0, Bytes::len);
+    let mut rows: Vec<&Row> = rows.iter().collect();
+    let bytes = rows.iter().map(|row| length(row)).sum::<usize>() + HEADER;
+    // Neighbours find their place by each other.
+    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut batch = WriteBatch::with_capacity_bytes(bytes);
     for (key, value) in rows {
         match value {
             Some(value) => batch.put(key, value),
