@@ -11,10 +11,6 @@ pub(crate) const BLOCK: usize = 64;
 /// The most lanes of any kernel.
 pub(crate) const MAX_LANES: usize = 16;
 
-/// From how many streams on vectors beat the scalar code: measured, `cargo bench -p tresor-benches md5`.
-#[cfg(target_arch = "x86_64")]
-const VECTORS_FROM: usize = 3;
-
 /// The kernels a machine can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
@@ -22,7 +18,7 @@ pub enum Kernel {
     /// 8 lanes.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// 16 lanes.
+    /// 16 lanes; 8 of half the width, which go forward faster, where there are no more.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -34,7 +30,8 @@ impl Kernel {
         #[cfg(target_arch = "x86_64")]
         {
             kernels.extend(is_x86_feature_detected!("avx2").then_some(Self::Avx2));
-            kernels.extend(is_x86_feature_detected!("avx512f").then_some(Self::Avx512));
+            let avx512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+            kernels.extend(avx512.then_some(Self::Avx512));
         }
         kernels
     }
@@ -71,19 +68,25 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the value says that `of_this_machine` found the feature; it is the only maker of it.
             #[allow(unsafe_code)]
-            Self::Avx2 if streams.len() >= VECTORS_FROM => {
+            // A lone stream gains nothing.
+            Self::Avx2 if streams.len() > 1 => wide::<8>(streams, blocks, |states, inputs, blocks| unsafe {
+                x86::avx2(states, inputs, blocks);
+            }),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            // A lone stream too: each of the four functions is one instruction, and so is a rotation.
+            Self::Avx512 if (1..=8).contains(&streams.len()) => {
                 wide::<8>(streams, blocks, |states, inputs, blocks| unsafe {
-                    x86::avx2(states, inputs, blocks);
+                    x86::avx512_half(states, inputs, blocks);
                 })
             }
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             #[allow(unsafe_code)]
-            Self::Avx512 if streams.len() >= VECTORS_FROM => {
-                wide::<16>(streams, blocks, |states, inputs, blocks| unsafe {
-                    x86::avx512(states, inputs, blocks);
-                })
-            }
+            Self::Avx512 if !streams.is_empty() => wide::<16>(streams, blocks, |states, inputs, blocks| unsafe {
+                x86::avx512(states, inputs, blocks);
+            }),
             _ => {
                 for (state, input) in streams {
                     compress(state, input[..blocks * BLOCK].as_chunks().0);
@@ -139,46 +142,68 @@ fn wide<const N: usize>(
 #[allow(unsafe_code)]
 mod x86 {
     use super::BLOCK;
-    use std::arch::x86_64::*;
+    use std::{arch::x86_64::*, hint::black_box};
 
-    /// The four rounds over words `$m`, with the operations of one width.
+    /// The constants of the steps: RFC 1321, section 3.4. Known while compiling they would be added last, where each step waits for the one
+    /// before; as numbers that lie somewhere they are added to the words, which wait for nothing.
+    #[rustfmt::skip]
+    static STEPS: [u32; 64] = [
+        0xd76a_a478, 0xe8c7_b756, 0x2420_70db, 0xc1bd_ceee,
+        0xf57c_0faf, 0x4787_c62a, 0xa830_4613, 0xfd46_9501,
+        0x6980_98d8, 0x8b44_f7af, 0xffff_5bb1, 0x895c_d7be,
+        0x6b90_1122, 0xfd98_7193, 0xa679_438e, 0x49b4_0821,
+        0xf61e_2562, 0xc040_b340, 0x265e_5a51, 0xe9b6_c7aa,
+        0xd62f_105d, 0x0244_1453, 0xd8a1_e681, 0xe7d3_fbc8,
+        0x21e1_cde6, 0xc337_07d6, 0xf4d5_0d87, 0x455a_14ed,
+        0xa9e3_e905, 0xfcef_a3f8, 0x676f_02d9, 0x8d2a_4c8a,
+        0xfffa_3942, 0x8771_f681, 0x6d9d_6122, 0xfde5_380c,
+        0xa4be_ea44, 0x4bde_cfa9, 0xf6bb_4b60, 0xbebf_bc70,
+        0x289b_7ec6, 0xeaa1_27fa, 0xd4ef_3085, 0x0488_1d05,
+        0xd9d4_d039, 0xe6db_99e5, 0x1fa2_7cf8, 0xc4ac_5665,
+        0xf429_2244, 0x432a_ff97, 0xab94_23a7, 0xfc93_a039,
+        0x655b_59c3, 0x8f0c_cc92, 0xffef_f47d, 0x8584_5dd1,
+        0x6fa8_7e4f, 0xfe2c_e6e0, 0xa301_4314, 0x4e08_11a1,
+        0xf753_7e82, 0xbd3a_f235, 0x2ad7_d2bb, 0xeb86_d391,
+    ];
+
+    /// The four rounds over words `$m`, with the operations of one width, and `$t` for `STEPS`.
     macro_rules! rounds {
-        ($add:ident, $set:ident, $rotate:ident, $f:ident, $g:ident, $h:ident, $i:ident, $m:ident, $a:ident, $b:ident, $c:ident, $d:ident) => {
+        ($add:ident, $set:ident, $rotate:ident, $f:ident, $g:ident, $h:ident, $i:ident, $m:ident, $t:ident, $a:ident, $b:ident, $c:ident, $d:ident) => {
             macro_rules! step {
-                ($mix:ident, $w:ident, $x:ident, $y:ident, $z:ident, $word:expr, $shift:expr, $constant:expr) => {
-                    let sum = $add($add($w, $m[$word]), $set($constant as i32));
+                ($mix:ident, $w:ident, $x:ident, $y:ident, $z:ident, $word:expr, $shift:expr, $step:expr) => {
+                    let sum = $add($w, $add($m[$word], $set($t[$step].cast_signed())));
                     let sum = $add(sum, $mix($x, $y, $z));
                     $w = $add($rotate::<{ $shift }, { 32 - $shift }>(sum), $x);
                 };
             }
             macro_rules! four {
-                ($mix:ident, $s:expr, $k:expr, $t:expr) => {
-                    step!($mix, $a, $b, $c, $d, $k[0], $s[0], $t[0]);
-                    step!($mix, $d, $a, $b, $c, $k[1], $s[1], $t[1]);
-                    step!($mix, $c, $d, $a, $b, $k[2], $s[2], $t[2]);
-                    step!($mix, $b, $c, $d, $a, $k[3], $s[3], $t[3]);
+                ($mix:ident, $s:expr, $k:expr, $n:expr) => {
+                    step!($mix, $a, $b, $c, $d, $k[0], $s[0], $n[0]);
+                    step!($mix, $d, $a, $b, $c, $k[1], $s[1], $n[1]);
+                    step!($mix, $c, $d, $a, $b, $k[2], $s[2], $n[2]);
+                    step!($mix, $b, $c, $d, $a, $k[3], $s[3], $n[3]);
                 };
             }
             const S1: [i32; 4] = [7, 12, 17, 22];
             const S2: [i32; 4] = [5, 9, 14, 20];
             const S3: [i32; 4] = [4, 11, 16, 23];
             const S4: [i32; 4] = [6, 10, 15, 21];
-            four!($f, S1, [0, 1, 2, 3], [0xd76a_a478_u32, 0xe8c7_b756_u32, 0x2420_70db_u32, 0xc1bd_ceee_u32]);
-            four!($f, S1, [4, 5, 6, 7], [0xf57c_0faf_u32, 0x4787_c62a_u32, 0xa830_4613_u32, 0xfd46_9501_u32]);
-            four!($f, S1, [8, 9, 10, 11], [0x6980_98d8_u32, 0x8b44_f7af_u32, 0xffff_5bb1_u32, 0x895c_d7be_u32]);
-            four!($f, S1, [12, 13, 14, 15], [0x6b90_1122_u32, 0xfd98_7193_u32, 0xa679_438e_u32, 0x49b4_0821_u32]);
-            four!($g, S2, [1, 6, 11, 0], [0xf61e_2562_u32, 0xc040_b340_u32, 0x265e_5a51_u32, 0xe9b6_c7aa_u32]);
-            four!($g, S2, [5, 10, 15, 4], [0xd62f_105d_u32, 0x0244_1453_u32, 0xd8a1_e681_u32, 0xe7d3_fbc8_u32]);
-            four!($g, S2, [9, 14, 3, 8], [0x21e1_cde6_u32, 0xc337_07d6_u32, 0xf4d5_0d87_u32, 0x455a_14ed_u32]);
-            four!($g, S2, [13, 2, 7, 12], [0xa9e3_e905_u32, 0xfcef_a3f8_u32, 0x676f_02d9_u32, 0x8d2a_4c8a_u32]);
-            four!($h, S3, [5, 8, 11, 14], [0xfffa_3942_u32, 0x8771_f681_u32, 0x6d9d_6122_u32, 0xfde5_380c_u32]);
-            four!($h, S3, [1, 4, 7, 10], [0xa4be_ea44_u32, 0x4bde_cfa9_u32, 0xf6bb_4b60_u32, 0xbebf_bc70_u32]);
-            four!($h, S3, [13, 0, 3, 6], [0x289b_7ec6_u32, 0xeaa1_27fa_u32, 0xd4ef_3085_u32, 0x0488_1d05_u32]);
-            four!($h, S3, [9, 12, 15, 2], [0xd9d4_d039_u32, 0xe6db_99e5_u32, 0x1fa2_7cf8_u32, 0xc4ac_5665_u32]);
-            four!($i, S4, [0, 7, 14, 5], [0xf429_2244_u32, 0x432a_ff97_u32, 0xab94_23a7_u32, 0xfc93_a039_u32]);
-            four!($i, S4, [12, 3, 10, 1], [0x655b_59c3_u32, 0x8f0c_cc92_u32, 0xffef_f47d_u32, 0x8584_5dd1_u32]);
-            four!($i, S4, [8, 15, 6, 13], [0x6fa8_7e4f_u32, 0xfe2c_e6e0_u32, 0xa301_4314_u32, 0x4e08_11a1_u32]);
-            four!($i, S4, [4, 11, 2, 9], [0xf753_7e82_u32, 0xbd3a_f235_u32, 0x2ad7_d2bb_u32, 0xeb86_d391_u32]);
+            four!($f, S1, [0, 1, 2, 3], [0, 1, 2, 3]);
+            four!($f, S1, [4, 5, 6, 7], [4, 5, 6, 7]);
+            four!($f, S1, [8, 9, 10, 11], [8, 9, 10, 11]);
+            four!($f, S1, [12, 13, 14, 15], [12, 13, 14, 15]);
+            four!($g, S2, [1, 6, 11, 0], [16, 17, 18, 19]);
+            four!($g, S2, [5, 10, 15, 4], [20, 21, 22, 23]);
+            four!($g, S2, [9, 14, 3, 8], [24, 25, 26, 27]);
+            four!($g, S2, [13, 2, 7, 12], [28, 29, 30, 31]);
+            four!($h, S3, [5, 8, 11, 14], [32, 33, 34, 35]);
+            four!($h, S3, [1, 4, 7, 10], [36, 37, 38, 39]);
+            four!($h, S3, [13, 0, 3, 6], [40, 41, 42, 43]);
+            four!($h, S3, [9, 12, 15, 2], [44, 45, 46, 47]);
+            four!($i, S4, [0, 7, 14, 5], [48, 49, 50, 51]);
+            four!($i, S4, [12, 3, 10, 1], [52, 53, 54, 55]);
+            four!($i, S4, [8, 15, 6, 13], [56, 57, 58, 59]);
+            four!($i, S4, [4, 11, 2, 9], [60, 61, 62, 63]);
         };
     }
 
@@ -209,12 +234,39 @@ mod x86 {
         _mm512_ternarylogic_epi32::<0x39>(x, y, z)
     }
 
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl")]
+    fn rotate512_half<const LEFT: i32, const RIGHT: i32>(x: __m256i) -> __m256i {
+        _mm256_rol_epi32::<LEFT>(x)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl")]
+    fn f512_half(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
+        _mm256_ternarylogic_epi32::<0xca>(x, y, z)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl")]
+    fn g512_half(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
+        _mm256_ternarylogic_epi32::<0xe4>(x, y, z)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl")]
+    fn h512_half(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
+        _mm256_ternarylogic_epi32::<0x96>(x, y, z)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl")]
+    fn i512_half(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
+        _mm256_ternarylogic_epi32::<0x39>(x, y, z)
+    }
+
     /// Rows to columns: word `n` of every lane in one register.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn transposed512(rows: &[__m512i; 16]) -> [__m512i; 16] {
         let mut groups = [[_mm512_setzero_si512(); 4]; 4];
-        for (group, rows) in groups.iter_mut().zip(rows.as_chunks::<4>().0) {
+        for (n, group) in groups.iter_mut().enumerate() {
+            let rows = [rows[4 * n], rows[4 * n + 1], rows[4 * n + 2], rows[4 * n + 3]];
             let (low01, high01) = (_mm512_unpacklo_epi32(rows[0], rows[1]), _mm512_unpackhi_epi32(rows[0], rows[1]));
             let (low23, high23) = (_mm512_unpacklo_epi32(rows[2], rows[3]), _mm512_unpackhi_epi32(rows[2], rows[3]));
             *group = [
@@ -249,15 +301,16 @@ mod x86 {
         // SAFETY: a row of 16 words is 64 readable and writable bytes; unaligned loads and stores need no more.
         let load = |row: &[u32; 16]| unsafe { _mm512_loadu_si512(row.as_ptr().cast()) };
         let (mut a, mut b, mut c, mut d) = (load(&states[0]), load(&states[1]), load(&states[2]), load(&states[3]));
+        let steps: &[u32; 64] = black_box(&STEPS);
         for block in 0..blocks {
             let mut rows = [_mm512_setzero_si512(); 16];
-            for (row, input) in rows.iter_mut().zip(inputs) {
+            for (lane, row) in rows.iter_mut().enumerate() {
                 // SAFETY: the assertion above: 64 bytes lie behind this place.
-                *row = unsafe { _mm512_loadu_si512(input.as_ptr().add(block * BLOCK).cast()) };
+                *row = unsafe { _mm512_loadu_si512(inputs[lane].as_ptr().add(block * BLOCK).cast()) };
             }
             let m = transposed512(&rows);
             let before = [a, b, c, d];
-            rounds!(_mm512_add_epi32, _mm512_set1_epi32, rotate512, f512, g512, h512, i512, m, a, b, c, d);
+            rounds!(_mm512_add_epi32, _mm512_set1_epi32, rotate512, f512, g512, h512, i512, m, steps, a, b, c, d);
             a = _mm512_add_epi32(a, before[0]);
             b = _mm512_add_epi32(b, before[1]);
             c = _mm512_add_epi32(c, before[2]);
@@ -301,7 +354,8 @@ mod x86 {
     #[target_feature(enable = "avx2")]
     fn transposed256(rows: &[__m256i; 8]) -> [__m256i; 8] {
         let mut groups = [[_mm256_setzero_si256(); 4]; 2];
-        for (group, rows) in groups.iter_mut().zip(rows.as_chunks::<4>().0) {
+        for (n, group) in groups.iter_mut().enumerate() {
+            let rows = [rows[4 * n], rows[4 * n + 1], rows[4 * n + 2], rows[4 * n + 3]];
             let (low01, high01) = (_mm256_unpacklo_epi32(rows[0], rows[1]), _mm256_unpackhi_epi32(rows[0], rows[1]));
             let (low23, high23) = (_mm256_unpacklo_epi32(rows[2], rows[3]), _mm256_unpackhi_epi32(rows[2], rows[3]));
             *group = [
@@ -319,38 +373,48 @@ mod x86 {
         columns
     }
 
-    /// Needs AVX2. Every input has `blocks` blocks at least.
-    #[target_feature(enable = "avx2")]
-    pub(super) fn avx2(states: &mut [[u32; 8]; 4], inputs: &[&[u8]; 8], blocks: usize) {
-        assert!(inputs.iter().all(|input| input.len() >= blocks * BLOCK));
-        // SAFETY: a row of 8 words is 32 readable and writable bytes; unaligned loads and stores need no more.
-        let load = |row: &[u32; 8]| unsafe { _mm256_loadu_si256(row.as_ptr().cast()) };
-        let (mut a, mut b, mut c, mut d) = (load(&states[0]), load(&states[1]), load(&states[2]), load(&states[3]));
-        for block in 0..blocks {
-            let mut halves = [[_mm256_setzero_si256(); 8]; 2];
-            for (lane, input) in inputs.iter().enumerate() {
-                for (half, rows) in halves.iter_mut().enumerate() {
-                    // SAFETY: the assertion above: 64 bytes lie behind the block's place, 32 behind each half's.
-                    rows[lane] = unsafe { _mm256_loadu_si256(input.as_ptr().add(block * BLOCK + half * 32).cast()) };
+    /// Eight lanes over the operations of one instruction set.
+    macro_rules! eight_lanes {
+        ($name:ident, $features:literal, $rotate:ident, $f:ident, $g:ident, $h:ident, $i:ident) => {
+            /// Needs the instruction set. Every input has `blocks` blocks at least.
+            #[target_feature(enable = $features)]
+            pub(super) fn $name(states: &mut [[u32; 8]; 4], inputs: &[&[u8]; 8], blocks: usize) {
+                assert!(inputs.iter().all(|input| input.len() >= blocks * BLOCK));
+                // SAFETY: a row of 8 words is 32 readable and writable bytes; unaligned loads and stores need no more.
+                let load = |row: &[u32; 8]| unsafe { _mm256_loadu_si256(row.as_ptr().cast()) };
+                let (mut a, mut b, mut c, mut d) = (load(&states[0]), load(&states[1]), load(&states[2]), load(&states[3]));
+                let steps: &[u32; 64] = black_box(&STEPS);
+                for block in 0..blocks {
+                    let mut halves = [[_mm256_setzero_si256(); 8]; 2];
+                    for (lane, input) in inputs.iter().enumerate() {
+                        for (half, rows) in halves.iter_mut().enumerate() {
+                            let at = block * BLOCK + half * 32;
+                            // SAFETY: the assertion above: 64 bytes lie behind the block's place, 32 behind each half's.
+                            rows[lane] = unsafe { _mm256_loadu_si256(input.as_ptr().add(at).cast()) };
+                        }
+                    }
+                    let (low, high) = (transposed256(&halves[0]), transposed256(&halves[1]));
+                    let m = [
+                        low[0], low[1], low[2], low[3], low[4], low[5], low[6], low[7], high[0], high[1], high[2],
+                        high[3], high[4], high[5], high[6], high[7],
+                    ];
+                    let before = [a, b, c, d];
+                    rounds!(_mm256_add_epi32, _mm256_set1_epi32, $rotate, $f, $g, $h, $i, m, steps, a, b, c, d);
+                    a = _mm256_add_epi32(a, before[0]);
+                    b = _mm256_add_epi32(b, before[1]);
+                    c = _mm256_add_epi32(c, before[2]);
+                    d = _mm256_add_epi32(d, before[3]);
+                }
+                for (row, value) in states.iter_mut().zip([a, b, c, d]) {
+                    // SAFETY: as for loading.
+                    unsafe { _mm256_storeu_si256(row.as_mut_ptr().cast(), value) };
                 }
             }
-            let (low, high) = (transposed256(&halves[0]), transposed256(&halves[1]));
-            let m = [
-                low[0], low[1], low[2], low[3], low[4], low[5], low[6], low[7], high[0], high[1], high[2], high[3],
-                high[4], high[5], high[6], high[7],
-            ];
-            let before = [a, b, c, d];
-            rounds!(_mm256_add_epi32, _mm256_set1_epi32, rotate256, f256, g256, h256, i256, m, a, b, c, d);
-            a = _mm256_add_epi32(a, before[0]);
-            b = _mm256_add_epi32(b, before[1]);
-            c = _mm256_add_epi32(c, before[2]);
-            d = _mm256_add_epi32(d, before[3]);
-        }
-        for (row, value) in states.iter_mut().zip([a, b, c, d]) {
-            // SAFETY: as for loading.
-            unsafe { _mm256_storeu_si256(row.as_mut_ptr().cast(), value) };
-        }
+        };
     }
+
+    eight_lanes!(avx2, "avx2", rotate256, f256, g256, h256, i256);
+    eight_lanes!(avx512_half, "avx512f,avx512vl,avx2", rotate512_half, f512_half, g512_half, h512_half, i512_half);
 }
 
 #[cfg(test)]
