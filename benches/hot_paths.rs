@@ -9,7 +9,7 @@ use std::{hint::black_box, io, sync::Arc};
 use subjects::{Held, Machine, Once, account, key, policy_of, put_object_context, signed_put};
 use tresor_bench::client_parts::{Credentials, Signer};
 use tresor_digest::{Kernel, Md5Pool};
-use tresor_envelope::{Binding, Header, PartParams, SseMode, open, seal};
+use tresor_envelope::{Binding, Header, PartParams, RecordGroup, RecordKey, SseMode, open, seal};
 use tresor_front::ChunkDecoder;
 use tresor_kms::{
     Call, Change, Domain, ErasureSecrets, Identities, Kept, KeyRing, KeyRingParts, KeySource, KeyStore, KeyStoreError,
@@ -283,5 +283,31 @@ fn policies(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, sealing, chunked, signature, client_signature, keys, md5, policies);
+/// Four records of a listing's page, one after the other and as a group.
+fn records(c: &mut Criterion) {
+    let key = RecordKey::derive(&[1; 32]);
+    let rows: Vec<_> = (0..4_u8).map(|n| (vec![n; 40], vec![n; 750])).collect();
+    let macs: Vec<_> = rows.iter().map(|(row, record)| key.mac(&[7; 16], row, record)).collect();
+    let mut group = c.benchmark_group("records");
+    group.bench_function("one-by-one/4", |b| {
+        b.iter(|| {
+            for ((row, record), mac) in rows.iter().zip(&macs) {
+                black_box(key.verify(&[7; 16], row, record, mac)).expect("authentic");
+            }
+        });
+    });
+    let mut four = RecordGroup::new(&[7; 16]);
+    group.bench_function("group/4", |b| {
+        b.iter(|| {
+            four.clear();
+            for ((row, record), mac) in rows.iter().zip(&macs) {
+                four.add(row, record, mac);
+            }
+            black_box(key.open_group(&four).expect("authentic").count())
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, sealing, chunked, signature, client_signature, keys, md5, records, policies);
 criterion_main!(benches);

@@ -1,9 +1,11 @@
 //! The digests and checksums of the S3 API: streamed over a body, or combined from those of its parts.
 //! Must never do I/O and must never print a value: a checksum identifies the plaintext.
 
+mod hmac_lanes;
 mod md5_lanes;
 mod md5_pool;
 
+pub use hmac_lanes::{HmacLanes, LANES};
 pub use md5_lanes::Kernel;
 pub use md5_pool::{Md5Body, Md5Pool};
 

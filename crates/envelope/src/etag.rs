@@ -63,7 +63,7 @@ impl IndexKey {
 }
 
 fn xor(a: &[u8; 16], b: &[u8; 16]) -> [u8; 16] {
-    std::array::from_fn(|n| a[n] ^ b[n])
+    (u128::from_ne_bytes(*a) ^ u128::from_ne_bytes(*b)).to_ne_bytes()
 }
 
 #[cfg(test)]

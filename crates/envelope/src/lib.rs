@@ -18,7 +18,7 @@ pub use etag::IndexKey;
 pub use key::{ContentKey, CustomerKey, DataKey};
 pub use open::{CipherSource, CipherStream, OpenError, PlainBody, open};
 pub use primitive::{hkdf, unwrap, wrap};
-pub use record::RecordKey;
+pub use record::{RecordGroup, RecordKey};
 pub use seal::{BodyError, Finished, PlainSource, SealedBody, decode_checksums, encode_checksums, seal};
 
 /// What is stored does not authenticate, or does not have the form of docs/format.md. It says no more on purpose.
