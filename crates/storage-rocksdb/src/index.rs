@@ -3,7 +3,7 @@
 use crate::log::Row;
 use bytes::Bytes;
 use rocksdb::{DB, Direction, FlushOptions, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
-use tresor_storage::{MetaError, Page, Partition, Scan};
+use tresor_storage::{MetaError, Page, Partition, Scan, Step, Visit, successor};
 
 /// Above every partition of a bucket: where the index says how much of the log it holds.
 pub(crate) const APPLIED: &[u8] = &[0xff; 17];
@@ -81,30 +81,70 @@ impl Mark {
     }
 }
 
-pub(crate) fn read_page(db: &DB, partition: Partition, scan: &Scan) -> Result<Page, MetaError> {
-    let prefix = full(partition, &scan.prefix);
-    let from = full(partition, &scan.from).max(prefix.clone());
+/// Shows what the index holds as `MetaStore::walk` says.
+fn walk(db: &DB, partition: Partition, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<(), MetaError> {
+    let prefix = full(partition, prefix);
     let mut options = ReadOptions::default();
-    if let Some(end) = tresor_storage::successor(&prefix) {
+    if let Some(end) = successor(&prefix) {
         options.set_iterate_upper_bound(end);
     }
-    let mut page = Page::default();
     let mut rows = db.raw_iterator_opt(options);
-    rows.seek(&from);
+    rows.seek(full(partition, from).max(prefix.clone()));
     while let Some((key, value)) = rows.item().filter(|(key, _)| key.starts_with(&prefix)) {
-        if page.entries.len() == scan.limit {
-            page.more = true;
-            return Ok(page);
+        match visit(&key[partition.0.len()..], value) {
+            Step::Next => rows.next(),
+            Step::Seek(to) => rows.seek(full(partition, &to)),
+            Step::End => return Ok(()),
         }
-        page.entries.push((key[partition.0.len()..].to_vec(), Bytes::copy_from_slice(value)));
-        rows.next();
     }
-    rows.status().map_err(engine)?;
-    Ok(page)
+    rows.status().map_err(engine)
+}
+
+/// Shows what the index holds, and newer rows above it that ascend from `from` on: each in the place of the index's, or, without a
+/// value, instead of it.
+pub(crate) fn walk_below<'n>(
+    newer: impl Iterator<Item = (&'n [u8], Option<&'n [u8]>)>,
+    db: &DB,
+    partition: Partition,
+    prefix: &[u8],
+    from: &[u8],
+    visit: &mut Visit<'_>,
+) -> Result<(), MetaError> {
+    let mut newer = newer.peekable();
+    if newer.peek().is_none() {
+        return walk(db, partition, prefix, from, visit);
+    }
+    // Whether the walk goes on behind a row. One that is skipped is still looked at: newer rows are few, and none are in a listing's way.
+    let mut step = Step::Next;
+    let mut show = |row: &[u8], value: Option<&[u8]>| {
+        let skipped = matches!(&step, Step::Seek(to) if row < &to[..]);
+        if let Some(value) = value.filter(|_| !skipped) {
+            step = visit(row, value);
+        }
+        step != Step::End
+    };
+    let mut goes_on = true;
+    walk(db, partition, prefix, from, &mut |row, value| {
+        let mut replaced = false;
+        while goes_on && let Some((above, newest)) = newer.next_if(|(above, _)| *above <= row) {
+            replaced = above == row;
+            goes_on = show(above, newest);
+        }
+        goes_on = goes_on && (replaced || show(row, Some(value)));
+        if goes_on { Step::Next } else { Step::End }
+    })?;
+    while goes_on && let Some((above, newest)) = newer.next() {
+        goes_on = show(above, newest);
+    }
+    Ok(())
+}
+
+pub(crate) fn read_page(db: &DB, partition: Partition, scan: &Scan) -> Result<Page, MetaError> {
+    Page::collect(scan.limit, |visit| walk(db, partition, &scan.prefix, &scan.from, visit))
 }
 
 pub(crate) fn read_partition(db: &DB, after: Option<Partition>) -> Result<Option<Partition>, MetaError> {
-    let from = match after.map(|after| tresor_storage::successor(&after.0)) {
+    let from = match after.map(|after| successor(&after.0)) {
         Some(None) => return Ok(None),
         Some(Some(from)) => from,
         None => Vec::new(),

@@ -13,7 +13,7 @@ pub use reader::RocksReader;
 
 use crate::{
     committer::{Commit, Committer},
-    index::{Mark, engine, flush, full, index, read_page, read_partition},
+    index::{Mark, engine, flush, full, index, read_page, read_partition, walk_below},
     log::{Entry, Log},
     passing::{Passing, is_passing, joined},
 };
@@ -22,7 +22,7 @@ use bytes::Bytes;
 use rocksdb::{BlockBasedOptions, Cache, ChecksumType, DB, DBCompressionType, Options};
 use std::{fmt, fs, path::Path, sync::Arc, thread};
 use tokio::sync::{mpsc, oneshot};
-use tresor_storage::{Batch, MetaError, MetaStore, Page, Partition, Scan};
+use tresor_storage::{Batch, MetaError, MetaStore, Page, Partition, Scan, Visit};
 
 /// Commits that may wait; more wait at the sender.
 const MAX_WAITING: usize = 4096;
@@ -142,6 +142,13 @@ impl MetaStore for RocksMeta {
         let above = self.passing.page(partition, &scan);
         let read = move || Ok(joined(above, read_page(&db, partition, &scan)?, scan.limit));
         tokio::task::spawn_blocking(read).await.map_err(engine)?
+    }
+
+    fn walk(&self, partition: Partition, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<(), MetaError> {
+        let all = Scan { prefix: prefix.to_vec(), from: from.to_vec(), limit: usize::MAX };
+        let above = self.passing.page(partition, &all);
+        let above = above.iter().map(|(row, value)| (&row[..], Some(&value[..])));
+        walk_below(above, &self.db, partition, prefix, from, visit)
     }
 
     async fn next_partition(&self, after: Option<Partition>) -> Result<Option<Partition>, MetaError> {

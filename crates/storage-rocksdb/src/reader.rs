@@ -2,7 +2,7 @@
 //! what only the log holds (after a crash; at most the log's own size).
 
 use crate::{
-    index::{Mark, engine, full, read_page, read_partition},
+    index::{Mark, engine, full, read_partition, walk_below},
     log::replay,
     options,
 };
@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rocksdb::DB;
 use std::{collections::BTreeMap, fmt, path::Path};
-use tresor_storage::{Batch, MetaError, MetaStore, Page, Partition, Scan, successor};
+use tresor_storage::{Batch, MetaError, MetaStore, Page, Partition, Scan, Visit, successor};
 
 pub struct RocksReader {
     db: DB,
@@ -47,34 +47,15 @@ impl MetaStore for RocksReader {
     }
 
     async fn scan(&self, partition: Partition, scan: Scan) -> Result<Page, MetaError> {
-        let prefix = full(partition, &scan.prefix);
-        let from = full(partition, &scan.from).max(prefix.clone());
-        let mut newer = self.newer.range(from..).take_while(|(key, _)| key.starts_with(&prefix)).peekable();
-        let mut page = Page::default();
-        let mut below = scan.clone();
-        loop {
-            let stored = read_page(&self.db, partition, &below)?;
-            let end = stored.entries.last().filter(|_| stored.more).map(|(row, _)| row.clone());
-            // Both sides ascend; a row of the log stands in the place of the index's.
-            let mut merged: BTreeMap<Vec<u8>, Option<Bytes>> =
-                stored.entries.into_iter().map(|(row, value)| (row, Some(value))).collect();
-            while let Some((key, value)) = newer.next_if(|(key, _)| end.as_ref().is_none_or(|end| key[16..] <= end[..]))
-            {
-                merged.insert(key[16..].to_vec(), value.clone());
-            }
-            for (row, value) in merged {
-                let Some(value) = value else { continue };
-                if page.entries.len() == scan.limit {
-                    page.more = true;
-                    return Ok(page);
-                }
-                page.entries.push((row, value));
-            }
-            match end {
-                Some(end) => below.from = [&end[..], &[0]].concat(),
-                None => return Ok(page),
-            }
-        }
+        Page::collect(scan.limit, |visit| self.walk(partition, &scan.prefix, &scan.from, visit))
+    }
+
+    fn walk(&self, partition: Partition, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<(), MetaError> {
+        let first = full(partition, from.max(prefix));
+        let place = full(partition, prefix);
+        let newer = self.newer.range(first..).take_while(|(key, _)| key.starts_with(&place));
+        let newer = newer.map(|(key, value)| (&key[partition.0.len()..], value.as_deref()));
+        walk_below(newer, &self.db, partition, prefix, from, visit)
     }
 
     async fn next_partition(&self, after: Option<Partition>) -> Result<Option<Partition>, MetaError> {

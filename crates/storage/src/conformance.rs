@@ -2,7 +2,7 @@
 
 use crate::{
     blob::{BlobId, BlobStore},
-    meta::{Batch, Expected, MetaError, MetaStore, PASSING, Partition, Scan},
+    meta::{Batch, Expected, MetaError, MetaStore, PASSING, Partition, Scan, Step},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -65,6 +65,27 @@ pub async fn meta(store: &dyn MetaStore) {
     assert_eq!(scan("s/b", 1).await, (vec!["s/b".to_owned()], false));
     assert_eq!(scan("s/c", 10).await, (vec![], false));
 
+    // Walks: the same rows, where they lie; a step may skip some or end it.
+    let walk = |from: &str, steps: &mut dyn FnMut(&str) -> Step| {
+        let mut seen = Vec::new();
+        let mut visit = |key: &[u8], value: &[u8]| {
+            assert_eq!(value, b"x");
+            seen.push(String::from_utf8_lossy(key).into_owned());
+            steps(&seen[seen.len() - 1])
+        };
+        store.walk(here, b"s/", from.as_bytes(), &mut visit).expect("walk");
+        seen
+    };
+    assert_eq!(walk("", &mut |_| Step::Next), keys[..5]);
+    assert_eq!(walk("a", &mut |_| Step::Next), keys[..5], "what is below the prefix is not of it");
+    assert_eq!(walk("s/a\0", &mut |_| Step::Next), keys[2..5]);
+    assert_eq!(walk("s/c", &mut |_| Step::Next), keys[..0]);
+    assert_eq!(walk("", &mut |key| if key == "s/a" { Step::End } else { Step::Next }), keys[..2]);
+    let skip = |to: &'static str| move |key: &str| if key == "s/a" { Step::Seek(row(to)) } else { Step::Next };
+    assert_eq!(walk("", &mut skip("s/a/a")), ["s/", "s/a", "s/a/b", "s/b"]);
+    assert_eq!(walk("", &mut skip("s/b")), ["s/", "s/a", "s/b"]);
+    assert_eq!(walk("", &mut skip("s0")), ["s/", "s/a"], "beyond the prefix nothing is shown");
+
     // Rows that pass stand among the others.
     let passing = |n: u8| [PASSING, &[n]].concat();
     let batch = (1..=4).fold(put("d", "x").put(row("f"), "x"), |batch, n| batch.put(passing(n), vec![n]));
@@ -82,6 +103,25 @@ pub async fn meta(store: &dyn MetaStore) {
     assert_eq!(scan(b"", b"d", 3).await, (vec![row("d"), passing(1), passing(3)], true));
     assert_eq!(scan(b"", &passing(4), 2).await, (vec![passing(4), row("f")], true));
     assert_eq!(scan(b"f", b"", 2).await, (vec![row("f")], false));
+    let walk = |from: &[u8], steps: &mut dyn FnMut(&[u8]) -> Step| {
+        let mut seen = Vec::new();
+        let mut visit = |key: &[u8], _: &[u8]| {
+            seen.push(key.to_vec());
+            steps(key)
+        };
+        store.walk(here, b"", from, &mut visit).expect("walk");
+        seen
+    };
+    let to_f = &mut |key: &[u8]| if key == b"f" { Step::End } else { Step::Next };
+    assert_eq!(walk(b"d", to_f), [row("d"), passing(1), passing(3), passing(4), row("f")]);
+    let over = &mut |key: &[u8]| match key {
+        b"d" => Step::Seek(passing(2)),
+        b"f" => Step::End,
+        _ => Step::Next,
+    };
+    assert_eq!(walk(b"d", over), [row("d"), passing(3), passing(4), row("f")]);
+    let to_s = &mut |key: &[u8]| if key == b"s0" { Step::End } else { Step::Seek(row("s0")) };
+    assert_eq!(walk(b"d", to_s), [row("d"), row("s0")]);
     let guarded = Batch::default().guard(passing(1), Expected::Value(vec![1].into())).delete(passing(1));
     store.commit(here, guarded).await.expect("the guard holds");
     assert!(matches!(

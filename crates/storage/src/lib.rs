@@ -7,6 +7,7 @@ pub mod conformance;
 mod error;
 mod figures;
 mod garbage;
+mod listed;
 mod listing;
 mod memory;
 mod meta;
@@ -24,12 +25,14 @@ mod verify;
 pub use blob::{BlobError, BlobId, BlobStore, BlobTree, Surveyed};
 pub use error::StoreError;
 pub use figures::StoreFigures;
-pub use listing::{Listing, ListingQuery, UploadListing};
+pub use listing::{Listed, Listing, ListingQuery, UploadListing};
 pub use memory::{MemoryBlobs, MemoryMeta};
-pub use meta::{Batch, Expected, MetaError, MetaStore, PASSING, Page, Partition, Scan, Write, added, successor};
+pub use meta::{
+    Batch, Expected, MetaError, MetaStore, PASSING, Page, Partition, Scan, Step, Visit, Write, added, successor,
+};
 pub use objects::{Deleted, EtagMatch, NewObject, Precondition, VersionChange};
 pub use outbox::{WaitingEvent, outbox_row};
-pub use record::{Bucket, ETagRule, Listed, ObjectMeta, PartRow, StoredChecksums, Upload, Version};
+pub use record::{Bucket, ETagRule, ObjectMeta, PartRow, StoredChecksums, Upload, Version};
 pub use rows::{open_record, seal_record, verify_record};
 pub use store::{Store, StoreKeys, zeroize_index::IndexRoot};
 pub use uploads::{Completing, NewUpload};

@@ -2,7 +2,7 @@
 
 use crate::{
     blob::{BlobError, BlobId, BlobStore, BlobTree, Surveyed},
-    meta::{Batch, Expected, MetaError, MetaStore, Page, Partition, Scan, Write, added},
+    meta::{Batch, Expected, MetaError, MetaStore, Page, Partition, Scan, Step, Visit, Write, added},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,14 +21,24 @@ impl MetaStore for MemoryMeta {
     }
 
     async fn scan(&self, partition: Partition, scan: Scan) -> Result<Page, MetaError> {
+        Page::collect(scan.limit, |visit| self.walk(partition, &scan.prefix, &scan.from, visit))
+    }
+
+    fn walk(&self, partition: Partition, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<(), MetaError> {
         let rows = self.0.lock();
-        let start = scan.from.max(scan.prefix.clone());
-        let mut found = rows
-            .range((partition, start)..)
-            .take_while(|((at, key), _)| *at == partition && key.starts_with(&scan.prefix))
-            .map(|((_, key), value)| (key.clone(), value.clone()));
-        let entries = found.by_ref().take(scan.limit).collect();
-        Ok(Page { entries, more: found.next().is_some() })
+        let mut from = from.max(prefix).to_vec();
+        loop {
+            let mut below = rows
+                .range((partition, from)..)
+                .take_while(|((at, key), _)| *at == partition && key.starts_with(prefix));
+            from = loop {
+                match below.next().map(|((_, key), value)| visit(key, value)) {
+                    Some(Step::Next) => {}
+                    Some(Step::Seek(to)) => break to,
+                    Some(Step::End) | None => return Ok(()),
+                }
+            };
+        }
     }
 
     async fn next_partition(&self, after: Option<Partition>) -> Result<Option<Partition>, MetaError> {

@@ -154,11 +154,45 @@ pub struct Page {
 /// seen by every read, they are all the same.
 pub const PASSING: &[u8] = b"e/";
 
+/// What a walk does after a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Next,
+    /// On at the first row that is not below this key, which is above the row.
+    Seek(Vec<u8>),
+    End,
+}
+
+/// Looks at a row, its key and its value, where the engine holds them.
+pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Step + 'v;
+
+impl Page {
+    /// The first `limit` rows that `walk` shows.
+    pub fn collect(
+        limit: usize,
+        walk: impl FnOnce(&mut Visit<'_>) -> Result<(), MetaError>,
+    ) -> Result<Self, MetaError> {
+        let mut page = Self::default();
+        walk(&mut |key, value| {
+            if page.entries.len() == limit {
+                page.more = true;
+                return Step::End;
+            }
+            page.entries.push((key.to_vec(), Bytes::copy_from_slice(value)));
+            Step::Next
+        })?;
+        Ok(page)
+    }
+}
+
 /// The metadata engine.
 #[async_trait]
 pub trait MetaStore: Send + Sync + fmt::Debug {
     async fn get(&self, partition: Partition, key: &[u8]) -> Result<Option<Bytes>, MetaError>;
     async fn scan(&self, partition: Partition, scan: Scan) -> Result<Page, MetaError>;
+    /// Shows the rows of one snapshot whose key starts with `prefix` and is not below `from`, ascending, until one ends it. It reads
+    /// from the disk on the thread that calls it, and `visit` must not call the engine.
+    fn walk(&self, partition: Partition, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<(), MetaError>;
     /// The first partition above `after` that has a row.
     async fn next_partition(&self, after: Option<Partition>) -> Result<Option<Partition>, MetaError>;
     /// All or nothing; durable on return. Errors: Conflict, Retry, TooLarge, Engine.

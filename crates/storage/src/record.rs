@@ -149,49 +149,6 @@ pub(crate) struct VersionRecord {
     pub acl: Option<Acl>,
 }
 
-/// What a listing shows of a `VersionRecord`, read without the rest of it.
-#[derive(Debug, minicbor::Decode)]
-#[cbor(map)]
-pub(crate) struct ListedRecord {
-    #[n(0)]
-    pub write: WriteId,
-    #[n(1)]
-    pub null: bool,
-    #[n(3)]
-    pub owner: AccountId,
-    #[n(4)]
-    pub modified: Timestamp,
-    #[n(5)]
-    pub size: u64,
-    #[cbor(n(6), with = "minicbor::bytes")]
-    pub sealed_etag: [u8; 16],
-    #[n(7)]
-    pub parts: Option<u16>,
-    #[n(11)]
-    pub meta: ListedMeta,
-}
-
-#[derive(Debug, minicbor::Decode)]
-#[cbor(map)]
-pub(crate) struct ListedMeta {
-    #[n(7)]
-    pub storage_class: Option<String>,
-}
-
-/// One object in a listing.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    pub key: ObjectKey,
-    pub version_id: VersionId,
-    pub owner: AccountId,
-    pub modified: Timestamp,
-    /// Bytes of plaintext.
-    pub size: u64,
-    pub etag: ETag,
-    /// `None` is STANDARD.
-    pub storage_class: Option<String>,
-}
-
 /// One version of one object.
 #[derive(Clone, Debug)]
 pub struct Version {

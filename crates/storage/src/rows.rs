@@ -29,9 +29,22 @@ pub fn seal_record<T: minicbor::Encode<()>>(key: &RecordKey, partition: Partitio
     value.into()
 }
 
+/// A stored value as what is authenticated, and the MAC. Errors: Corrupt.
+pub(crate) fn split(value: &[u8]) -> Result<(&[u8], &[u8; MAC]), StoreError> {
+    value.split_last_chunk::<MAC>().ok_or(StoreError::Corrupt("a record is too short"))
+}
+
+/// The CBOR of what was authenticated. Errors: Corrupt.
+pub(crate) fn cbor(record: &[u8]) -> Result<&[u8], StoreError> {
+    match record.split_first() {
+        Some((&RECORD_FORMAT, cbor)) => Ok(cbor),
+        _ => Err(StoreError::Corrupt("a record has an unknown format")),
+    }
+}
+
 /// Checks a record without reading it. Errors: Corrupt.
 pub fn verify_record(key: &RecordKey, partition: Partition, row: &[u8], value: &[u8]) -> Result<(), StoreError> {
-    let (record, mac) = value.split_last_chunk::<MAC>().ok_or(StoreError::Corrupt("a record is too short"))?;
+    let (record, mac) = split(value)?;
     Ok(key.verify(&partition.0, row, record, mac)?)
 }
 
@@ -42,14 +55,9 @@ pub fn open_record<T: for<'b> minicbor::Decode<'b, ()>>(
     row: &[u8],
     value: &[u8],
 ) -> Result<T, StoreError> {
-    let (record, mac) = value.split_last_chunk::<MAC>().ok_or(StoreError::Corrupt("a record is too short"))?;
+    let (record, mac) = split(value)?;
     key.verify(&partition.0, row, record, mac)?;
-    match record.split_first() {
-        Some((&RECORD_FORMAT, cbor)) => {
-            minicbor::decode(cbor).map_err(|_| StoreError::Corrupt("an authentic record cannot be decoded"))
-        }
-        _ => Err(StoreError::Corrupt("a record has an unknown format")),
-    }
+    minicbor::decode(cbor(record)?).map_err(|_| StoreError::Corrupt("an authentic record cannot be decoded"))
 }
 
 fn joined(prefix: &[u8], pieces: &[&[u8]]) -> Vec<u8> {

@@ -18,7 +18,7 @@ use std::{
 use tresor_envelope::{CipherStream, SealedBody};
 use tresor_storage::{
     Batch, BlobError, BlobId, BlobStore, ListingQuery, MemoryBlobs, MemoryMeta, MetaError, MetaStore, Page, Partition,
-    Scan,
+    Scan, Visit,
 };
 use world::World;
 
@@ -43,6 +43,9 @@ impl MetaStore for FaultyMeta {
     }
     async fn scan(&self, partition: Partition, scan: Scan) -> Result<Page, MetaError> {
         self.0.scan(partition, scan).await
+    }
+    fn walk(&self, partition: Partition, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<(), MetaError> {
+        self.0.walk(partition, prefix, from, visit)
     }
     async fn next_partition(&self, after: Option<Partition>) -> Result<Option<Partition>, MetaError> {
         self.0.next_partition(after).await
@@ -128,9 +131,8 @@ async fn run(seed: u64) {
         .list_objects(&world.bucket, &ListingQuery { limit: 1000, ..ListingQuery::default() })
         .await
         .unwrap()
-        .versions
-        .into_iter()
-        .map(|version| version.key.to_string())
+        .objects()
+        .map(|object| object.key.to_owned())
         .collect();
     let expected: Vec<String> =
         model.iter().filter(|(_, held)| held[0].is_some()).map(|(name, _)| name.clone()).collect();

@@ -11,7 +11,7 @@ use crate::{
     operation::{BodyKind, Operation},
     serve::RequestContext,
     table,
-    xml::XmlWriter,
+    xml::{Decimal, XmlWriter},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -92,7 +92,7 @@ impl Common {
         if let Some(delimiter) = &self.query.delimiter {
             xml.text("Delimiter", &self.encoding.text(delimiter));
         }
-        xml.text("MaxKeys", &self.max.to_string());
+        xml.number("MaxKeys", self.max.into());
         self.encoding.write(xml);
     }
 }
@@ -110,8 +110,19 @@ async fn list(
     query: &ListingQuery,
 ) -> Result<(Listing, Owners), S3Error> {
     let listing = cx.gateway.store.list_objects(bucket, query).await?;
-    let owners = Owners::of(cx, bucket, listing.versions.iter().map(|version| &version.owner)).await?;
+    let owners = Owners::of(cx, bucket, listing.owners().iter()).await?;
     Ok((listing, owners))
+}
+
+/// Bytes that an answer has besides its items, and each item besides its name; more than that is rare, and only costs a copy.
+const AROUND: usize = 1024;
+const AROUND_ITEM: usize = 256;
+
+/// A document with room for the listing.
+fn document(root: &'static str, listing: &Listing) -> XmlWriter {
+    let mut xml = XmlWriter::document(root);
+    xml.reserve(AROUND + listing.count() * AROUND_ITEM + listing.text_bytes());
+    xml
 }
 
 fn truncated(xml: &mut XmlWriter, listing: &Listing) {
@@ -125,20 +136,27 @@ fn prefixes(xml: &mut XmlWriter, listing: &Listing, encoding: Encoding) {
 }
 
 /// What a listing says about one object, between its key and its owner.
-fn describe(xml: &mut XmlWriter, version: &Listed) {
-    xml.text("LastModified", &version.modified.iso8601());
-    xml.escaped("ETag", &format!("&quot;{}&quot;", version.etag));
-    xml.text("Size", &version.size.to_string());
-    xml.text("StorageClass", version.storage_class.as_deref().unwrap_or("STANDARD"));
+fn describe(xml: &mut XmlWriter, object: &Listed<'_>) {
+    let mut digest = [0; 32];
+    hex::encode_to_slice(object.etag.digest, &mut digest).expect("two digits a byte");
+    xml.pieces([b"<LastModified>", &object.modified.iso8601_ascii(), b"</LastModified><ETag>&quot;", &digest]);
+    if let Some(parts) = object.etag.parts {
+        xml.pieces([b"-", Decimal::of(parts.into()).digits()]);
+    }
+    xml.pieces([b"&quot;</ETag><Size>", Decimal::of(object.size).digits(), b"</Size>"]);
+    match object.storage_class {
+        None => xml.pieces([b"<StorageClass>STANDARD</StorageClass>"]),
+        Some(class) => xml.text("StorageClass", class),
+    }
 }
 
 fn contents(xml: &mut XmlWriter, listing: &Listing, encoding: Encoding, owners: Option<&Owners>) {
-    for version in &listing.versions {
+    for object in listing.objects() {
         xml.within("Contents", |xml| {
-            xml.text("Key", &encoding.text(version.key.as_str()));
-            describe(xml, version);
+            xml.text("Key", &encoding.text(object.key));
+            describe(xml, &object);
             if let Some(owners) = owners {
-                write_owner(xml, "Owner", owners.shown(&version.owner));
+                write_owner(xml, "Owner", owners.shown(object.owner));
             }
         });
     }
@@ -163,7 +181,7 @@ impl Operation for ListObjects {
         Ok(Output { input, listing, owners })
     }
     fn respond(Output { input, listing, owners }: Self::Output) -> Response {
-        let mut xml = XmlWriter::document("ListBucketResult");
+        let mut xml = document("ListBucketResult", &listing);
         input.head(&mut xml);
         xml.text("Marker", &input.encoding.text(input.query.after.as_deref().unwrap_or_default()));
         truncated(&mut xml, &listing);
@@ -216,11 +234,11 @@ impl Operation for ListObjectsV2 {
     }
     fn respond(Output { input, listing, owners }: Self::Output) -> Response {
         let encoding = input.common.encoding;
-        let mut xml = XmlWriter::document("ListBucketResult");
+        let mut xml = document("ListBucketResult", &listing);
         input.common.head(&mut xml);
         xml.optional("StartAfter", input.start_after.as_deref().map(|after| encoding.text(after)).as_deref());
         xml.optional("ContinuationToken", input.token.as_deref());
-        xml.text("KeyCount", &(listing.versions.len() + listing.prefixes.len()).to_string());
+        xml.number("KeyCount", listing.count() as u64);
         truncated(&mut xml, &listing);
         xml.optional(
             "NextContinuationToken",
@@ -265,7 +283,7 @@ impl Operation for ListObjectVersions {
     }
     fn respond(Output { input, listing, owners }: Self::Output) -> Response {
         let encoding = input.common.encoding;
-        let mut xml = XmlWriter::document("ListVersionsResult");
+        let mut xml = document("ListVersionsResult", &listing);
         input.common.head(&mut xml);
         xml.text("KeyMarker", &encoding.text(input.common.query.after.as_deref().unwrap_or_default()));
         xml.text("VersionIdMarker", input.version_marker.as_deref().unwrap_or_default());
@@ -275,13 +293,13 @@ impl Operation for ListObjectVersions {
             let is_prefix = listing.prefixes.last() == Some(next);
             xml.optional("NextVersionIdMarker", Some(NULL_VERSION).filter(|_| !is_prefix));
         }
-        for version in &listing.versions {
+        for object in listing.objects() {
             xml.within("Version", |xml| {
-                xml.text("Key", &encoding.text(version.key.as_str()));
-                xml.text("VersionId", &version.version_id.to_string());
+                xml.text("Key", &encoding.text(object.key));
+                xml.text("VersionId", &object.version_id.to_string());
                 xml.text("IsLatest", "true");
-                describe(xml, version);
-                write_owner(xml, "Owner", owners.shown(&version.owner));
+                describe(xml, &object);
+                write_owner(xml, "Owner", owners.shown(object.owner));
             });
         }
         prefixes(&mut xml, &listing, encoding);

@@ -114,6 +114,17 @@ impl World {
     }
 
     pub async fn try_put(&self, name: &str, body: &[u8]) -> Result<(), StoreError> {
+        let meta = ObjectMeta { user: vec![("k".into(), "v".into())], ..ObjectMeta::default() };
+        self.try_put_as(name, body, account(), meta).await
+    }
+
+    pub async fn try_put_as(
+        &self,
+        name: &str,
+        body: &[u8],
+        owner: AccountId,
+        meta: ObjectMeta,
+    ) -> Result<(), StoreError> {
         let key: ObjectKey = name.parse().unwrap();
         let write = WriteId::fresh(self.machine.now(), &*self.machine);
         let (content, envelope) = self.issue(&key, write);
@@ -121,8 +132,8 @@ impl World {
         let new = NewObject {
             key,
             write,
-            owner: account(),
-            meta: ObjectMeta { user: vec![("k".into(), "v".into())], ..ObjectMeta::default() },
+            owner,
+            meta,
             tags: TagSet::default(),
             envelope,
             key_id: "key".into(),
