@@ -1,15 +1,15 @@
 //! One event in CloudTrail's record shape. Source: the CloudTrail user guide, "CloudTrail record contents", and the KMS developer
 //! guide's examples (event version 1.11). Never a key, a plaintext or a ciphertext: what goes in is named, nothing is copied whole.
 
-use crate::text::Object;
+use crate::{text::Object, transfer::Transfer};
 use serde_json::{Map, Value, json};
-use std::time::Duration;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tresor_model::{AccountId, Caller, EventId, MAX_CHANGE_RECORD, Principal, Session, Timestamp};
 
 /// Who and from where, as far as it is known.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
-    pub source_ip: Option<String>,
+    pub source_ip: Option<IpAddr>,
     pub user_agent: Option<String>,
     pub region: String,
     /// The connection's protection, where the server itself ended TLS.
@@ -40,9 +40,9 @@ pub struct Claimed {
 pub struct Event {
     /// `kms.amazonaws.com`
     pub source: &'static str,
-    pub name: String,
+    pub name: &'static str,
     pub at: Timestamp,
-    pub request_id: String,
+    pub request_id: Arc<str>,
     pub event_id: EventId,
     pub origin: Origin,
     /// `None` for a caller that could not be told.
@@ -62,6 +62,8 @@ pub struct Event {
     /// `responseElements`: what the answer says that may be shown.
     pub response: Map<String, Value>,
     pub additional: Map<String, Value>,
+    /// The same of an S3 request, in its own shape.
+    pub transfer: Option<Box<Transfer>>,
     /// Type and ARN.
     pub resources: Vec<(&'static str, String)>,
     pub error: Option<(String, String)>,
@@ -145,9 +147,13 @@ impl Written<'_> {
         }
         out.text("eventTime", &self.at.iso8601());
         out.text("eventSource", event.source);
-        out.text("eventName", &event.name);
+        out.text("eventName", event.name);
         out.text("awsRegion", &event.origin.region);
-        out.text_or_null("sourceIPAddress", event.invoked_by.or(event.origin.source_ip.as_deref()));
+        match (event.invoked_by, event.origin.source_ip) {
+            (Some(service), _) => out.text("sourceIPAddress", service),
+            (None, Some(address)) => out.text("sourceIPAddress", &address.to_string()),
+            (None, None) => out.text_or_null("sourceIPAddress", None),
+        }
         out.text_or_null("userAgent", event.invoked_by.or(event.origin.user_agent.as_deref()));
         shown(&mut out, "requestParameters", &event.parameters);
         shown(&mut out, "responseElements", &event.response);
@@ -170,7 +176,7 @@ impl Written<'_> {
             details.text("tlsVersion", tls.version);
             details.end();
         }
-        if !event.additional.is_empty() || !self.additional.is_empty() {
+        if !event.additional.is_empty() || event.transfer.is_some() || !self.additional.is_empty() {
             self.write_additional(out.object("additionalEventData"));
         }
         if !event.resources.is_empty() || !self.resources.is_empty() {
@@ -193,6 +199,9 @@ impl Written<'_> {
         }
         for (name, value) in self.additional {
             out.value(name, value);
+        }
+        if let Some(transfer) = &self.event.transfer {
+            transfer.write(&mut out);
         }
         out.end();
     }

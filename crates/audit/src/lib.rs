@@ -6,8 +6,10 @@ mod newest;
 mod span;
 mod text;
 mod trail;
+mod transfer;
 
 pub use event::{Claimed, Event, Origin, Tls, uuid};
 pub use newest::{Newest, ORDER_SLACK_MS};
 pub use span::{AuditSink, AuditSpan};
 pub use trail::{Broken, Head, Trail, TrailLimits, Verified, public_key, search, verify};
+pub use transfer::Transfer;

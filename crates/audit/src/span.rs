@@ -1,13 +1,16 @@
 //! The event of one request while it is served.
 
-use crate::event::{Claimed, Event, Origin, Written};
+use crate::{
+    event::{Claimed, Event, Origin, Written},
+    transfer::Transfer,
+};
 use serde_json::Value;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
     time::Instant,
 };
-use tresor_model::{Caller, ChangeRecord, EventId, Timestamp};
+use tresor_model::{Caller, ChangeRecord, EventId, Principal, Timestamp};
 
 /// Where events go.
 pub trait AuditSink: Send + Sync + fmt::Debug {
@@ -27,6 +30,8 @@ pub struct AuditSpan {
     /// What the event will say, as far as it is known.
     event: Event,
     operation: Option<&'static str>,
+    /// Nobody will read the event: it leaves figures only.
+    untold: bool,
     /// The record that changes carry into their commits, once it was asked for.
     change: OnceLock<Option<ChangeRecord>>,
     started: Instant,
@@ -34,17 +39,25 @@ pub struct AuditSpan {
 }
 
 impl AuditSpan {
-    pub fn open(sink: Arc<dyn AuditSink>, request_id: impl Into<String>, origin: Origin) -> Self {
+    pub fn open(sink: Arc<dyn AuditSink>, request_id: Arc<str>, origin: Origin) -> Self {
         let event = Event {
             source: "s3.amazonaws.com",
-            name: "Unknown".to_owned(),
+            name: "Unknown",
             at: sink.now(),
-            request_id: request_id.into(),
+            request_id,
             event_id: sink.event_id(),
             origin,
             ..Event::default()
         };
-        Self { sink, event, operation: None, change: OnceLock::new(), started: Instant::now(), sealed: false }
+        Self {
+            sink,
+            event,
+            operation: None,
+            untold: false,
+            change: OnceLock::new(),
+            started: Instant::now(),
+            sealed: false,
+        }
     }
     /// By the name it signs with.
     pub fn service(&mut self, name: &'static str) {
@@ -66,12 +79,23 @@ impl AuditSpan {
     }
     pub fn operation(&mut self, name: &'static str, read_only: bool) {
         self.operation = Some(name);
-        self.event.name = name.to_owned();
+        self.event.name = name;
         self.event.read_only = read_only;
     }
-    /// An event about an object, not about the service's configuration.
-    pub fn data(&mut self) {
+    /// An event about an object, not about the service's configuration. Told after the caller and the operation: whether such an
+    /// event is recorded is decided here. One of a caller that was not told is counted with its like, and always recorded.
+    pub fn data(&mut self, bucket: Option<&str>) {
         self.event.data = true;
+        let known = self.event.caller.as_ref().is_some_and(|caller| caller.principal != Principal::Anonymous);
+        self.untold = known && !self.sink.selects(true, self.event.read_only, bucket);
+    }
+    /// Whether what the request says is worth telling.
+    pub fn is_told(&self) -> bool {
+        !self.untold
+    }
+    /// What an S3 event says of its transfer, to be filled in.
+    pub fn transfer(&mut self) -> &mut Transfer {
+        self.event.transfer.get_or_insert_default()
     }
     /// A parameter of the request that may be shown.
     pub fn parameter(&mut self, name: &str, value: impl Into<Value>) {

@@ -476,9 +476,9 @@ mod tests {
     fn event(n: u64) -> Event {
         Event {
             source: "kms.amazonaws.com",
-            name: format!("Encrypt{n}"),
+            name: format!("Encrypt{n}").leak(),
             at: Timestamp::from_millis(n),
-            request_id: n.to_string(),
+            request_id: n.to_string().into(),
             event_id: [n as u8; 16],
             origin: Origin::default(),
             read_only: true,

@@ -96,6 +96,20 @@ pub fn hmac_sha1(key: &[u8], message: &[u8]) -> [u8; 20] {
     out
 }
 
+/// HMAC-SHA256 under one key that is used often: Signature Version 4. It does not print itself, and wipes its key.
+pub struct HmacSha256(hmac::Key);
+
+impl HmacSha256 {
+    pub fn new(key: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+    pub fn sign(&self, message: &[u8]) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(hmac::sign(&self.0, message).as_ref());
+        out
+    }
+}
+
 /// SHA-256 over a stream: the payload hash of SigV4.
 pub struct Sha256(lc::Context);
 

@@ -2,12 +2,18 @@
 
 use crate::chunked::ChunkDecoder;
 use bytes::Bytes;
+use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use std::{fmt, time::Duration};
 use tresor_digest::Sha256;
 
 /// How long a body may stand still.
 const IDLE: Duration = Duration::from_secs(60);
+/// SHA-256 of nothing.
+const EMPTY: [u8; 32] = [
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
+    0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+];
 
 /// How a body fails its promises.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +39,26 @@ pub enum BodyFault {
 /// How the payload is protected, by `x-amz-content-sha256`.
 pub(crate) enum Protection {
     None,
-    Hash([u8; 32]),
+    Hash(PayloadHash),
     Chunks(Box<ChunkDecoder>),
+}
+
+/// A payload hash that was announced, and what has come so far. Most requests have no body, so nothing is hashed before there is one.
+pub(crate) struct PayloadHash {
+    expected: [u8; 32],
+    seen: Option<Sha256>,
+}
+
+impl PayloadHash {
+    pub(crate) fn new(expected: [u8; 32]) -> Self {
+        Self { expected, seen: None }
+    }
+    fn update(&mut self, bytes: &[u8]) {
+        self.seen.get_or_insert_default().update(bytes);
+    }
+    fn holds(&mut self) -> bool {
+        self.seen.take().map_or(EMPTY, Sha256::finish) == self.expected
+    }
 }
 
 pub(crate) type Raw = UnsyncBoxBody<Bytes, crate::service::BoxError>;
@@ -43,7 +67,6 @@ pub(crate) type Raw = UnsyncBoxBody<Bytes, crate::service::BoxError>;
 pub struct Body {
     raw: Raw,
     protection: Protection,
-    hash: Sha256,
     declared: Option<u64>,
     seen: u64,
     over: bool,
@@ -58,7 +81,7 @@ impl fmt::Debug for Body {
 impl Body {
     /// `declared` is the length of the decoded body, in bytes.
     pub(crate) fn new(raw: Raw, protection: Protection, declared: Option<u64>) -> Self {
-        Self { raw, protection, hash: Sha256::new(), declared, seen: 0, over: false }
+        Self { raw, protection, declared, seen: 0, over: false }
     }
     pub fn declared_len(&self) -> Option<u64> {
         self.declared
@@ -90,8 +113,8 @@ impl Body {
                         }
                         decoder.push(bytes);
                     }
-                    Protection::Hash(_) => {
-                        self.hash.update(&bytes);
+                    Protection::Hash(hash) => {
+                        hash.update(&bytes);
                         return self.counted(bytes).map(Some);
                     }
                     Protection::None => return self.counted(bytes).map(Some),
@@ -117,8 +140,8 @@ impl Body {
                     return Err(BodyFault::MalformedChunk);
                 }
             }
-            Protection::Hash(expected) => {
-                if std::mem::take(&mut self.hash).finish() != *expected {
+            Protection::Hash(hash) => {
+                if !hash.holds() {
                     return Err(BodyFault::Sha256Mismatch);
                 }
             }
@@ -129,6 +152,9 @@ impl Body {
 
     async fn frame(&mut self) -> Result<Option<Bytes>, BodyFault> {
         loop {
+            if self.raw.is_end_stream() {
+                return Ok(None);
+            }
             match tokio::time::timeout(IDLE, self.raw.frame()).await {
                 Err(_) => return Err(BodyFault::Timeout),
                 Ok(None) => return Ok(None),

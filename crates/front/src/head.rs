@@ -2,7 +2,11 @@
 
 use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::percent_decode_str;
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Deref,
+    sync::Arc,
+};
 
 /// Everything but the body. Secrets may stand in the headers, so it does not print itself.
 pub struct Head {
@@ -10,7 +14,7 @@ pub struct Head {
     /// As it was sent, percent-encoded.
     pub path: String,
     pub query: Query,
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// The name the client used, without a port.
     pub host: String,
     pub peer: SocketAddr,
@@ -23,14 +27,57 @@ pub struct Head {
     /// SHA-256 of a body that was read before the signature was judged: what a service of documents signs.
     pub document_sha256: Option<[u8; 32]>,
     /// 16 upper-case hex digits.
-    pub request_id: String,
-    pub host_id: String,
+    pub request_id: Arc<str>,
+    pub host_id: Arc<str>,
 }
 
 impl Head {
     /// A header that must be text; one that is not counts as absent.
     pub fn text(&self, name: &str) -> Option<&str> {
-        find_header(&self.headers, name).and_then(|value| value.to_str().ok())
+        self.headers.find(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// The headers of a request. It is asked about many that it does not have, and most of those are told apart by their length.
+#[derive(Default)]
+pub struct Headers {
+    map: HeaderMap,
+    /// A bit for each length that a name has or had.
+    lengths: u128,
+}
+
+impl Headers {
+    /// A header by its name in lower case.
+    pub fn find(&self, name: &str) -> Option<&HeaderValue> {
+        if self.lengths & bit(name) == 0 { None } else { find_header(&self.map, name) }
+    }
+    /// Takes a header out, with all its values; the first is returned.
+    pub fn take(&mut self, name: &str) -> Option<HeaderValue> {
+        self.find(name)?;
+        self.map.remove(name)
+    }
+    pub fn into_map(self) -> HeaderMap {
+        self.map
+    }
+}
+
+const fn bit(name: &str) -> u128 {
+    1 << (name.len() % 128)
+}
+
+impl From<HeaderMap> for Headers {
+    fn from(map: HeaderMap) -> Self {
+        let lengths = map.keys().fold(0, |lengths, name| lengths | bit(name.as_str()));
+        Self { map, lengths }
+    }
+}
+
+/// To look at, not to change.
+impl Deref for Headers {
+    type Target = HeaderMap;
+
+    fn deref(&self) -> &HeaderMap {
+        &self.map
     }
 }
 
@@ -38,7 +85,7 @@ impl Head {
 const FEW: usize = 24;
 
 /// A header by its name in lower case. A request has few headers and is asked about many.
-pub fn find_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
+pub(crate) fn find_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
     debug_assert!(!name.bytes().any(|byte| byte.is_ascii_uppercase()), "{name}");
     if headers.len() > FEW {
         return headers.get(name);

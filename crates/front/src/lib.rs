@@ -16,7 +16,7 @@ pub use admin::{Figures, Health, serve_admin};
 pub use auth::{AuthError, AuthInfo, AuthSettings, Authenticator, SigVersion, Via};
 pub use body::{Body, BodyFault};
 pub use chunked::ChunkDecoder;
-pub use head::{Head, Query, find_header};
+pub use head::{Head, Headers, Query};
 pub use listener::{Front, FrontSettings, Listener};
 pub use proxy::{InvalidProxy, TrustedProxies};
 /// Of a `Listener`.

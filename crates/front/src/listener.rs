@@ -4,13 +4,13 @@ use crate::{
     auth::{AuthError, Authenticated, Authenticator, SigVersion},
     body::Raw,
     facts::{DataFacts, Protection},
-    head::{Head, Query},
+    head::{Head, Query, find_header},
     proxy::TrustedProxies,
     service::{BoxError, Request, ResponseBody, Service},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -35,16 +35,16 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tresor_audit::{AuditSink, AuditSpan, Origin, Tls};
-use tresor_model::Entropy;
+use tresor_model::Identifiers;
 
 /// How long a client may take for a request's head, or for a TLS handshake.
 const HEAD_TIME: Duration = Duration::from_secs(30);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
 /// A request's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// Characters of a user agent that an audit event keeps.
 const MAX_USER_AGENT: usize = 512;
-/// Headers of a request.
-const MAX_HEADERS: usize = 200;
 
 /// What an operator chooses.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ pub struct Front {
     pub authenticator: Arc<Authenticator>,
     /// The first answers what no other claims.
     pub services: Vec<Arc<dyn Service>>,
-    pub entropy: Arc<dyn Entropy>,
+    pub identifiers: Identifiers,
     /// Requests whose body is read before their signature is judged, at the same time: what strangers can make the server hold.
     pub documents: Semaphore,
     pub audit: Arc<dyn AuditSink>,
@@ -171,7 +171,7 @@ impl Front {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME)
             .max_buf_size(MAX_HEAD.max(256 * 1024))
-            .max_headers(MAX_HEADERS)
+            // A request has at most 100 headers, as hyper says by itself: room for another number would be allocated each time.
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
@@ -189,9 +189,9 @@ impl Front {
         tls: Option<&Protection>,
     ) -> http::Response<Answer> {
         let (parts, body) = request.into_parts();
-        let mut random = [0; 56];
-        self.entropy.fill(&mut random);
-        let request_id = hex::encode_upper(&random[..8]);
+        let random: [u8; 56] = self.identifiers.draw();
+        let request_id: Arc<str> = hex::encode_upper(&random[..8]).into();
+        let host_id: Arc<str> = STANDARD.encode(&random[8..]).into();
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let host = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
@@ -206,23 +206,22 @@ impl Front {
             secure: self.proxies.secure(tls.is_some(), peer.ip(), &parts.headers),
             tls_version: tls.filter(|_| !self.proxies.trusts(peer.ip())).map(Protection::version_number),
             source_ip: self.proxies.source_ip(peer.ip(), &parts.headers),
-            request_id: request_id.clone(),
-            host_id: STANDARD.encode(&random[8..]),
+            request_id: Arc::clone(&request_id),
+            host_id: Arc::clone(&host_id),
             method: parts.method,
-            headers: parts.headers,
+            headers: parts.headers.into(),
         };
-        let host_id = head.host_id.clone();
         let origin = Origin {
-            source_ip: Some(head.source_ip.to_string()),
-            user_agent: head.text("user-agent").map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
+            source_ip: Some(head.source_ip),
+            user_agent: head.text("user-agent").map(|agent| agent[..agent.len().min(MAX_USER_AGENT)].to_owned()),
             region: self.region.clone(),
             tls: tls.map(|tls| Tls {
                 version: tls.version,
-                cipher_suite: tls.cipher_suite.clone(),
+                cipher_suite: tls.cipher_suite.to_string(),
                 host: head.text("host").unwrap_or_default().to_owned(),
             }),
         };
-        let mut span = AuditSpan::open(Arc::clone(&self.audit), request_id.clone(), origin);
+        let mut span = AuditSpan::open(Arc::clone(&self.audit), Arc::clone(&request_id), origin);
         let service = self.service(&head);
         span.service(service.signing_name());
         let progress = Arc::new(Progress { ended: AtomicBool::new(body.is_end_stream()), bytes: AtomicU64::new(0) });
@@ -261,7 +260,7 @@ impl Front {
             facts.tell_after(response.headers(), &progress, &mut span);
         }
         let headers = response.headers_mut();
-        for (name, value) in [("x-amz-request-id", request_id), ("x-amz-id-2", host_id)] {
+        for (name, value) in [(REQUEST_ID, request_id), (HOST_ID, host_id)] {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(name, value);
             }
@@ -333,9 +332,9 @@ impl Front {
     /// By `X-Amz-Target`, then by the credential scope. A form or a query may come without a signature: STS answers those, for IAM too.
     fn service(&self, head: &Head) -> &Arc<dyn Service> {
         let name = match head.text("x-amz-target") {
-            Some(target) if target.starts_with("TrentService.") => Some("kms".to_owned()),
-            Some(target) if target.contains("CloudTrail_20131101.") => Some("cloudtrail".to_owned()),
-            _ if is_unsigned_sts(head) => Some("sts".to_owned()),
+            Some(target) if target.starts_with("TrentService.") => Some("kms"),
+            Some(target) if target.contains("CloudTrail_20131101.") => Some("cloudtrail"),
+            _ if is_unsigned_sts(head) => Some("sts"),
             _ => Authenticator::scope_service(head),
         };
         let named = name.and_then(|name| self.services.iter().find(|service| service.signing_name() == name));
@@ -374,10 +373,10 @@ fn is_unsigned_sts(head: &Head) -> bool {
 
 /// The encryption an answer names, as figures show it.
 fn encryption(headers: &http::HeaderMap) -> Option<&'static str> {
-    if headers.contains_key("x-amz-server-side-encryption-customer-algorithm") {
+    if find_header(headers, "x-amz-server-side-encryption-customer-algorithm").is_some() {
         return Some("SSE-C");
     }
-    match headers.get("x-amz-server-side-encryption")?.as_bytes() {
+    match find_header(headers, "x-amz-server-side-encryption")?.as_bytes() {
         b"AES256" => Some("SSE-S3"),
         b"aws:kms" => Some("SSE-KMS"),
         b"aws:kms:dsse" => Some("DSSE-KMS"),
@@ -437,7 +436,7 @@ impl Answer {
     fn seal(&mut self) {
         if let Some((mut span, status)) = self.span.take() {
             if self.counted {
-                span.additional("bytesTransferredOut", self.sent);
+                span.transfer().bytes_out = Some(self.sent);
             }
             span.seal(status);
         }

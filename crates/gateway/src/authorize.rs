@@ -232,7 +232,8 @@ impl Asking<'_> {
         let consulted = || cx.bindings.policies().chain(policy);
         let context = if consulted().any(Policy::asks_context) {
             let tags = consulted().any(Policy::asks_object_tags);
-            self.context(cx, rules.as_deref(), tags).await?
+            // Boxed, as other things that few requests need: their room would be carried by every request.
+            Box::pin(self.context(cx, rules.as_deref(), tags)).await?
         } else {
             Context::default()
         };
@@ -261,7 +262,9 @@ impl Asking<'_> {
         let sources = rules.sources(bucket, owner, cx.caller.account(), cx.bindings.sources());
         let mut decision = decide_resource(&question, &sources);
         let granted = match decision.effect {
-            Effect::ImplicitDeny if self.is_about_an_upload() => self.granted_to_initiator(cx, bucket).await?,
+            Effect::ImplicitDeny if self.is_about_an_upload() => {
+                Box::pin(self.granted_to_initiator(cx, bucket)).await?
+            }
             Effect::ImplicitDeny if lists => {
                 rules.granted(self.operation, self.action, cx.caller.account(), object.as_ref())
             }
@@ -411,7 +414,7 @@ impl Asking<'_> {
         if let Some(known) = cx.judged.get(bucket, key, version.as_ref()) {
             return Ok(known);
         }
-        let found = cx.gateway.store.version(bucket, key, version.as_ref()).await?.map(Arc::new);
+        let found = cx.gateway.store.version(bucket, key, version.as_ref()).await?;
         cx.judged.keep(bucket, key, version.as_ref(), found.clone());
         Ok(found)
     }

@@ -5,11 +5,10 @@ use crate::{error::S3Error, fields::Fields, post::FormFile};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use std::sync::{Arc, Mutex};
 use tresor_digest::{DigestPlan, Digester, Digests, Md5Body, Md5Pool};
 use tresor_envelope::{BodyError, PlainBody, PlainSource};
-use tresor_front::Body;
+use tresor_front::{Body, Headers};
 use tresor_model::{Checksum, ChecksumAlgorithm};
 
 /// What S3 keeps for an object whose uploader named no checksum (since December 2024).
@@ -49,8 +48,8 @@ impl Expectations {
 
     /// Takes `Content-MD5`, the checksum headers and the announced trailer out of a header map.
     /// Errors: InvalidDigest, InvalidRequest for several checksums or one that cannot be read.
-    pub(crate) fn take(headers: &mut HeaderMap) -> Result<Self, S3Error> {
-        let mut take = |name: &str| headers.remove(name).and_then(|value| value.to_str().ok().map(str::to_owned));
+    pub(crate) fn take(headers: &mut Headers) -> Result<Self, S3Error> {
+        let mut take = |name: &str| headers.take(name).and_then(|value| value.to_str().ok().map(str::to_owned));
         Self::read(&mut |name| Ok(take(name)))
     }
 

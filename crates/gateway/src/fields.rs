@@ -8,15 +8,15 @@ use crate::{
     said::Said,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
-use std::str::FromStr;
-use tresor_front::{AuthInfo, Body, Query, Via, find_header};
+use http::HeaderValue;
+use std::{borrow::Cow, str::FromStr};
+use tresor_front::{AuthInfo, Body, Headers, Query, Via};
 use tresor_model::{BucketName, Caller, ObjectKey, VersionId};
 
 /// The parts of a request that an operation may take.
 pub(crate) struct Fields {
     target: Target,
-    headers: HeaderMap,
+    headers: Headers,
     query: Query,
     presigned: bool,
     caller: Caller,
@@ -50,7 +50,7 @@ pub(crate) fn changes_what_is_stored(name: &str) -> bool {
 
 impl Fields {
     pub(crate) fn new(
-        request: (HeaderMap, Query),
+        request: (Headers, Query),
         target: Target,
         caller: Caller,
         auth: &AuthInfo,
@@ -85,9 +85,7 @@ impl Fields {
             String::from_utf8(value.as_bytes().to_vec())
                 .map_err(|_| S3Error::invalid_argument("Header value is not valid UTF-8", name, None))
         };
-        // Most of what is asked for is not there.
-        let there = find_header(&self.headers, name).is_some();
-        match if there { self.headers.remove(name) } else { None } {
+        match self.headers.take(name) {
             Some(value) => {
                 self.said.took(name, &value);
                 text(value).map(Some)
@@ -104,7 +102,7 @@ impl Fields {
     }
     /// Whether `take` would find the header.
     pub(crate) fn has(&self, name: &str) -> bool {
-        find_header(&self.headers, name).is_some()
+        self.headers.find(name).is_some()
             || (self.presigned && name.starts_with("x-amz-") && self.query.get_ignoring_case(name).is_some())
     }
     /// Takes a header and reads it with `FromStr`; a value that cannot be read is InvalidArgument with `message`.
@@ -131,7 +129,7 @@ impl Fields {
                     .map_err(|_| S3Error::invalid_argument("Header value is not valid UTF-8", &name, None))
             });
             let value = values.collect::<Result<Vec<String>, S3Error>>()?.join(",");
-            self.headers.remove(&name);
+            self.headers.take(&name);
             // Policies judge what the operation reads: all of the values.
             let said = HeaderValue::from_bytes(value.as_bytes())
                 .map_err(|_| S3Error::invalid_argument("Header value is not valid UTF-8", &name, None))?;
@@ -221,14 +219,14 @@ impl Fields {
 
     /// What policies may ask about; nothing can be taken any more.
     pub(crate) fn into_said(self) -> Said {
-        self.said.with(self.headers, self.query)
+        self.said.with(self.headers.into_map(), self.query)
     }
 
     /// Refuses what was sent, would change what is stored, and was not taken.
     pub(crate) fn finish(&mut self) -> Result<(), S3Error> {
-        let from_query = self.query.names().filter(|_| self.presigned).map(str::to_ascii_lowercase);
-        let untaken = self.headers.keys().map(|name| name.as_str().to_owned());
-        for name in untaken.chain(from_query.filter(|name| !self.taken.contains(name))) {
+        let from_query = self.query.names().filter(|_| self.presigned).map(|name| Cow::from(name.to_ascii_lowercase()));
+        let untaken = self.headers.keys().map(|name| Cow::from(name.as_str()));
+        for name in untaken.chain(from_query.filter(|name| !self.taken.iter().any(|taken| taken == name))) {
             if name.starts_with(SSE_HEADER) || name.starts_with("x-amz-copy-source-server-side-encryption") {
                 let message = format!("{name} header is not supported for this operation.");
                 return Err(S3Error::invalid_argument(message, name, None));

@@ -3,7 +3,10 @@
 
 use crate::{error::S3Error, fields::Fields};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONTENT_TYPE, IntoHeaderName},
+};
 use percent_encoding::percent_decode_str;
 use std::time::{Duration, UNIX_EPOCH};
 use tresor_model::{ChecksumAlgorithm, ChecksumType, ETag, TagSet, Timestamp};
@@ -115,7 +118,11 @@ pub(crate) fn checked_tags(pairs: Vec<(String, String)>) -> Result<TagSet, S3Err
 
 /// `"…"`, as every answer shows an ETag.
 pub(crate) fn quoted(etag: &ETag) -> String {
-    format!("\"{etag}\"")
+    let mut text = String::with_capacity(40);
+    text.push('"');
+    etag.push_to(&mut text);
+    text.push('"');
+    text
 }
 
 /// `Mon, 23 Nov 2026 20:57:11 GMT`.
@@ -124,9 +131,9 @@ pub(crate) fn http_date(at: Timestamp) -> String {
 }
 
 /// Sets a header from text that came from a client or from us; text that no header can hold is left out.
-pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+pub(crate) fn set(headers: &mut HeaderMap, name: impl IntoHeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-        headers.insert(HeaderName::from_static(name), value);
+        headers.insert(name, value);
     }
 }
 
@@ -155,7 +162,7 @@ pub(crate) fn checksum_text(value: &[u8], kind: ChecksumType, parts: Option<u16>
 
 /// The metadata headers of GET and HEAD.
 pub(crate) fn meta_headers(headers: &mut HeaderMap, meta: &ObjectMeta) {
-    set(headers, "content-type", meta.content_type.as_deref().unwrap_or("binary/octet-stream"));
+    set(headers, CONTENT_TYPE, meta.content_type.as_deref().unwrap_or("binary/octet-stream"));
     let optional = [
         ("cache-control", &meta.cache_control),
         ("content-disposition", &meta.content_disposition),

@@ -23,7 +23,7 @@ use tresor_digest::Md5Pool;
 use tresor_front::{AuthError, AuthInfo, Authenticator, Body, Head, Request, Response, ResponseBody, Service};
 use tresor_identity::Directory;
 use tresor_kms::KeyRing;
-use tresor_model::{Caller, ChangeRecord, Clock, Entropy};
+use tresor_model::{BucketName, Caller, ChangeRecord, Clock, Entropy};
 use tresor_policy::{Bindings, CallerNames};
 use tresor_storage::Store;
 
@@ -239,13 +239,13 @@ impl Gateway {
             return Err(unrouted(head, scope.name()));
         };
         span.operation(matched.name, head.method == Method::GET || head.method == Method::HEAD);
-        if let Some(bucket) = &target.bucket {
-            span.parameter("bucketName", bucket.as_str());
-            span.resource("AWS::S3::Bucket", bucket.arn());
-        }
         let is_data = target.key.is_some() || matched.is_form;
         if is_data || matched.name.starts_with("ListObject") || matched.name == "DeleteObjects" {
-            span.data();
+            span.data(target.bucket.as_ref().map(BucketName::as_str));
+        }
+        if let Some(bucket) = target.bucket.as_ref().filter(|_| span.is_told()) {
+            span.parameter("bucketName", bucket.as_str());
+            span.resource("AWS::S3::Bucket", bucket.arn());
         }
         Ok((target, matched))
     }
@@ -273,7 +273,7 @@ impl Gateway {
             let Request { head, caller, auth, body } = request;
             Ok(Arrived { head, caller, auth, payload: Payload::Body(body) })
         };
-        if let Some((bucket, Some(key))) = target.names() {
+        if let Some((bucket, Some(key))) = target.names().filter(|_| span.is_told()) {
             span.parameter("key", key.as_str());
             span.resource("AWS::S3::Object", bucket.object_arn(key));
         }
@@ -302,8 +302,8 @@ fn unrouted(head: &Head, resource: &'static str) -> S3Error {
 /// What an error answer says about the request it answers.
 struct Place {
     resource: String,
-    request_id: String,
-    host_id: String,
+    request_id: Arc<str>,
+    host_id: Arc<str>,
     has_body: bool,
 }
 
@@ -311,8 +311,8 @@ impl Place {
     fn of(head: &Head) -> Self {
         Self {
             resource: head.path.clone(),
-            request_id: head.request_id.to_string(),
-            host_id: head.host_id.clone(),
+            request_id: Arc::clone(&head.request_id),
+            host_id: Arc::clone(&head.host_id),
             has_body: head.method != Method::HEAD,
         }
     }

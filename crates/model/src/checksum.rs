@@ -162,16 +162,23 @@ pub struct ETag {
     pub parts: Option<u16>,
 }
 
+impl ETag {
+    /// Appends the tag as it is shown, without quotes.
+    pub fn push_to(&self, text: &mut String) {
+        text.push_str(hex::Buffer::<16>::new().format(&self.digest));
+        if let Some(parts) = self.parts {
+            text.push('-');
+            text.push_str(&parts.to_string());
+        }
+    }
+}
+
 impl fmt::Display for ETag {
     /// Without quotes: `5eb63bbb…` or `93a0cb8e…-3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 32];
-        hex::encode_to_slice(self.digest, &mut text).map_err(|_| fmt::Error)?;
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)?;
-        match self.parts {
-            Some(n) => write!(f, "-{n}"),
-            None => Ok(()),
-        }
+        let mut text = String::with_capacity(38);
+        self.push_to(&mut text);
+        f.write_str(&text)
     }
 }
 

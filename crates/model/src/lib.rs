@@ -19,4 +19,4 @@ pub use names::{BucketName, InvalidName, ObjectKey};
 pub use principal::{AccountId, Caller, KeyArn, PARTITION, Principal, Session};
 pub use range::ByteRange;
 pub use tags::{InvalidTags, TagSet};
-pub use time::{Clock, Entropy, Timestamp};
+pub use time::{Clock, Entropy, Identifiers, Timestamp};

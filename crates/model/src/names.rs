@@ -28,11 +28,11 @@ impl BucketName {
     }
     /// `arn:aws:s3:::BUCKET`
     pub fn arn(&self) -> String {
-        format!("arn:{}:s3:::{}", crate::PARTITION, self.0)
+        ["arn:", crate::PARTITION, ":s3:::", &self.0].concat()
     }
     /// `arn:aws:s3:::BUCKET/KEY`
     pub fn object_arn(&self, key: &ObjectKey) -> String {
-        format!("arn:{}:s3:::{}/{}", crate::PARTITION, self.0, key.as_str())
+        ["arn:", crate::PARTITION, ":s3:::", &self.0, "/", key.as_str()].concat()
     }
 }
 

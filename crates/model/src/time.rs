@@ -1,6 +1,9 @@
 //! Time and randomness as arguments: nothing in the product asks the machine for either except through these.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -136,9 +139,65 @@ pub trait Entropy: Send + Sync + fmt::Debug {
     fn fill(&self, out: &mut [u8]);
 }
 
+/// Bytes that are drawn at a time for identifiers.
+const DRAWN: usize = 4096;
+
+/// Identifiers of requests and events. They are drawn many at once, because asking the generator costs more than what it gives.
+/// Never for keys: what is drawn and not used yet lies in memory.
+#[derive(Debug)]
+pub struct Identifiers {
+    entropy: Arc<dyn Entropy>,
+    /// How much of the bytes was given away.
+    drawn: Mutex<(usize, Vec<u8>)>,
+}
+
+impl Identifiers {
+    pub fn new(entropy: Arc<dyn Entropy>) -> Self {
+        Self { entropy, drawn: Mutex::new((DRAWN, vec![0; DRAWN])) }
+    }
+
+    /// `N` uniformly random bytes, never the same twice. `N` is at most 4096.
+    pub fn draw<const N: usize>(&self) -> [u8; N] {
+        const { assert!(N <= DRAWN) };
+        // Bytes are marked as given before anything could panic.
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (given, bytes) = &mut *drawn;
+        if *given + N > DRAWN {
+            self.entropy.fill(bytes);
+            *given = 0;
+        }
+        let mut out = [0; N];
+        out.copy_from_slice(&bytes[*given..*given + N]);
+        *given += N;
+        out
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Counts its calls, and gives other bytes at each.
+    #[derive(Debug, Default)]
+    struct Counting(std::sync::atomic::AtomicU32);
+    impl Entropy for Counting {
+        fn fill(&self, out: &mut [u8]) {
+            let call = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            for (n, bytes) in out.chunks_mut(8).enumerate() {
+                let number = (u64::from(call) << 32 | n as u64).to_be_bytes();
+                bytes.copy_from_slice(&number[..bytes.len()]);
+            }
+        }
+    }
+
+    #[test]
+    fn identifiers_are_drawn_many_at_once_and_given_once() {
+        let entropy = Arc::new(Counting::default());
+        let identifiers = Identifiers::new(Arc::clone(&entropy) as Arc<dyn Entropy>);
+        let given: std::collections::HashSet<[u8; 24]> = (0..1000).map(|_| identifiers.draw()).collect();
+        assert_eq!(given.len(), 1000);
+        assert_eq!(entropy.0.load(std::sync::atomic::Ordering::Relaxed), 1000 / (4096 / 24) + 1);
+    }
 
     #[test]
     fn forms_of_one_instant() {

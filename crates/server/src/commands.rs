@@ -240,7 +240,7 @@ async fn recorded<T>(
     run: impl AsyncFnOnce(Call<'_>) -> Result<T, KmsError>,
 ) -> Result<T, String> {
     let sink = Arc::clone(&parts.audit) as Arc<dyn AuditSink>;
-    let mut span = AuditSpan::open(sink, "", parts.audit.command_line());
+    let mut span = AuditSpan::open(sink, "".into(), parts.audit.command_line());
     span.service("kms");
     span.operation(operation, false);
     span.caller(caller);

@@ -20,14 +20,14 @@ const BOUNDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     service: &'static str,
-    operation: String,
+    operation: &'static str,
     status: u16,
     sse: &'static str,
 }
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TimeLabels {
     service: &'static str,
-    operation: String,
+    operation: &'static str,
 }
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
@@ -40,7 +40,7 @@ struct MemoryLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KeyLabels {
     key: String,
-    operation: String,
+    operation: &'static str,
     outcome: String,
 }
 
@@ -176,11 +176,9 @@ impl Metrics {
     /// Counts a request.
     pub fn request(&self, event: &Event) {
         let service = event.source.split('.').next().unwrap_or_default();
-        let operation = event.name.clone();
+        let operation = event.name;
         let sse = event.sse.unwrap_or("");
-        self.requests
-            .get_or_create(&RequestLabels { service, operation: operation.clone(), status: event.status, sse })
-            .inc();
+        self.requests.get_or_create(&RequestLabels { service, operation, status: event.status, sse }).inc();
         self.seconds.get_or_create(&TimeLabels { service, operation }).observe(event.elapsed.as_secs_f64());
     }
 
@@ -197,7 +195,7 @@ impl Metrics {
             Some((code, _)) => code,
         };
         let key = if known { arn.clone() } else { "other".to_owned() };
-        let labels = KeyLabels { key, operation: event.name.clone(), outcome: outcome.to_owned() };
+        let labels = KeyLabels { key, operation: event.name, outcome: outcome.to_owned() };
         self.calls.get_or_create(&labels).inc();
     }
 

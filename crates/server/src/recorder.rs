@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use std::{
     collections::HashMap,
     io,
+    net::IpAddr,
     path::Path,
     sync::{
         Arc,
@@ -19,7 +20,7 @@ use std::{
 use tresor_audit::{AuditSink, Event, Head, Newest, ORDER_SLACK_MS, Origin, Trail, TrailLimits, uuid};
 use tresor_cloudtrail_api::History;
 use tresor_kms::{Call, KmsError, ServiceEvent, Witness};
-use tresor_model::{ChangeRecord, Clock, Entropy, EventId, KeyArn, Principal, Timestamp};
+use tresor_model::{ChangeRecord, Clock, Entropy, EventId, Identifiers, KeyArn, Principal, Timestamp};
 use tresor_records::KeyRecords;
 use tresor_storage::{Partition, Store, StoreError};
 
@@ -40,7 +41,7 @@ pub struct Recorder {
     settings: (DataEvents, Vec<String>),
     region: String,
     clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    identifiers: Identifiers,
     /// Refused requests of callers that could not be told: one event a round for each kind.
     refused: Mutex<HashMap<RefusedKind, (Event, u64)>>,
     /// Rows of the outbox whose events the trail holds, but not durably yet.
@@ -55,9 +56,9 @@ pub struct Recorder {
 /// What refused requests that are counted together have in common.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
 struct RefusedKind {
-    source_ip: Option<String>,
+    source_ip: Option<IpAddr>,
     service: &'static str,
-    operation: String,
+    operation: &'static str,
     error: String,
     /// A key that exists: how many kinds there are is not the callers' choice.
     access_key_id: Option<String>,
@@ -66,9 +67,9 @@ struct RefusedKind {
 impl RefusedKind {
     fn of(event: &Event) -> Self {
         Self {
-            source_ip: event.origin.source_ip.clone(),
+            source_ip: event.origin.source_ip,
             service: event.source,
-            operation: event.name.clone(),
+            operation: event.name,
             error: event.error.as_ref().map(|(code, _)| code.clone()).unwrap_or_default(),
             access_key_id: event.claimed.as_ref().map(|claimed| claimed.access_key_id.clone()),
         }
@@ -94,7 +95,7 @@ impl Recorder {
             settings,
             region: region.to_owned(),
             clock,
-            entropy,
+            identifiers: Identifiers::new(entropy),
             refused: Mutex::default(),
             settling: Mutex::default(),
             unwritten: Mutex::default(),
@@ -315,9 +316,7 @@ impl AuditSink for Recorder {
         self.clock.now()
     }
     fn event_id(&self) -> EventId {
-        let mut random = [0; 16];
-        self.entropy.fill(&mut random);
-        random
+        self.identifiers.draw()
     }
     fn selects(&self, data: bool, read_only: bool, bucket: Option<&str>) -> bool {
         let (kinds, buckets) = &self.settings;
@@ -382,9 +381,9 @@ impl Witness for Recorder {
         };
         let event = Event {
             source: "kms.amazonaws.com",
-            name: call.operation.to_owned(),
+            name: call.operation,
             at: self.clock.now(),
-            request_id: call.request_id.to_owned(),
+            request_id: call.request_id.into(),
             event_id: self.event_id(),
             origin: Origin { region: self.region.clone(), ..Origin::default() },
             caller: Some(call.caller.clone()),
@@ -405,7 +404,7 @@ impl Witness for Recorder {
         let id = self.event_id();
         let event = Event {
             source: "kms.amazonaws.com",
-            name: event.name.to_owned(),
+            name: event.name,
             at: self.clock.now(),
             event_id: id,
             origin: Origin { region: self.region.clone(), ..Origin::default() },
@@ -462,12 +461,12 @@ mod tests {
 
     fn span(recorder: &Arc<Recorder>, operation: &'static str, bucket: &str, data: bool) -> AuditSpan {
         let sink = Arc::clone(recorder) as Arc<dyn AuditSink>;
-        let mut span = AuditSpan::open(sink, "REQUEST", Origin::default());
+        let mut span = AuditSpan::open(sink, "REQUEST".into(), Origin::default());
         span.operation(operation, false);
         span.parameter("bucketName", bucket);
         span.caller(&Caller::local(Principal::Root { account: account() }));
         if data {
-            span.data();
+            span.data(Some(bucket));
         }
         span
     }

@@ -228,7 +228,7 @@ pub async fn serve(config: Config, dev: bool, secrets: Secrets) -> Result<(), Se
                 config.region.clone(),
             )),
         ],
-        entropy: Arc::clone(&parts.entropy),
+        identifiers: tresor_model::Identifiers::new(Arc::clone(&parts.entropy)),
         documents: Semaphore::new(MAX_DOCUMENTS),
         audit: Arc::clone(&parts.audit) as Arc<dyn AuditSink>,
         region: config.region.clone(),

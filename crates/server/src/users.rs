@@ -82,7 +82,7 @@ impl Operator<'_> {
     /// The event of one change, as the call of IAM has it that does the same.
     fn span(&self, operation: &'static str, parameters: &[(&str, &str)]) -> AuditSpan {
         let audit = &self.parts.audit;
-        let mut span = AuditSpan::open(Arc::clone(audit) as Arc<dyn AuditSink>, "", audit.command_line());
+        let mut span = AuditSpan::open(Arc::clone(audit) as Arc<dyn AuditSink>, "".into(), audit.command_line());
         span.service("iam");
         span.operation(operation, false);
         span.caller(&Caller::local(Principal::Root { account: self.account.clone() }));

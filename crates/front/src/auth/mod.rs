@@ -5,13 +5,15 @@ mod v2;
 mod v4;
 
 use crate::{
-    body::{Body, Protection, Raw},
+    body::{Body, PayloadHash, Protection, Raw},
     chunked::{ChunkDecoder, ChunkSigner},
     head::Head,
 };
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
+use subtle::ConstantTimeEq;
 use tresor_audit::Claimed;
+use tresor_digest::HmacSha256;
 use tresor_identity::{Credential, Directory, NoSigner};
 use tresor_model::{Caller, Clock, Timestamp};
 use zeroize::Zeroizing;
@@ -158,12 +160,32 @@ const MAX_SKEW_MS: u64 = 15 * 60 * 1000;
 /// Signing keys kept, one for each access key, day, region and service.
 const MAX_SIGNING_KEYS: usize = 4096;
 
+/// The key of one access key, day, region and service.
+struct SigningKey {
+    /// For the chunks of a body.
+    bytes: Zeroizing<Vec<u8>>,
+    /// The same, ready for use.
+    mac: HmacSha256,
+}
+
+impl SigningKey {
+    fn new(bytes: &[u8]) -> Self {
+        Self { bytes: Zeroizing::new(bytes.to_vec()), mac: HmacSha256::new(bytes) }
+    }
+    /// Whether a signature, in lower-case hex, is the one of a text. Compares in constant time.
+    fn made(&self, signature: &str, text: &str) -> bool {
+        let mut expected = [0; 64];
+        hex::encode_to_slice(self.mac.sign(text.as_bytes()), &mut expected).expect("64 digits are 32 bytes");
+        expected.ct_eq(signature.as_bytes()).into()
+    }
+}
+
 /// Checks signatures.
 pub struct Authenticator {
     settings: AuthSettings,
     directory: Arc<Directory>,
     clock: Arc<dyn Clock>,
-    signing_keys: Mutex<HashMap<String, Arc<Zeroizing<Vec<u8>>>>>,
+    signing_keys: Mutex<HashMap<String, Arc<SigningKey>>>,
 }
 
 /// The caller, and how the body is protected.
@@ -186,13 +208,13 @@ impl Authenticator {
     }
 
     /// The service that the credential scope names, if the request is signed with Signature Version 4.
-    pub(crate) fn scope_service(head: &Head) -> Option<String> {
-        Self::scope(head)?.split('/').rev().nth(1).map(str::to_owned)
+    pub(crate) fn scope_service(head: &Head) -> Option<&str> {
+        Self::scope(head)?.rsplit('/').nth(1)
     }
 
     /// A signature of Signature Version 4 is for one service. Errors: MalformedHeader, MalformedQuery.
     pub(crate) fn check_service(head: &Head, signing_name: &str) -> Result<(), AuthError> {
-        let Some(other) = Self::scope_service(head).filter(|name| name != signing_name) else { return Ok(()) };
+        let Some(other) = Self::scope_service(head).filter(|name| *name != signing_name) else { return Ok(()) };
         let wrong = format!("incorrect service \"{other}\". This endpoint belongs to \"{signing_name}\".");
         Err(match head.query.get("X-Amz-Credential") {
             Some(_) => AuthError::MalformedQuery(format!("Error parsing the X-Amz-Credential parameter; {wrong}")),
@@ -244,14 +266,14 @@ impl Authenticator {
     }
 
     /// `ACCESS-KEY/DATE/REGION/SERVICE/aws4_request`
-    fn scope(head: &Head) -> Option<String> {
-        Some(match head.query.get("X-Amz-Credential") {
-            Some(credential) => credential.to_owned(),
+    fn scope(head: &Head) -> Option<&str> {
+        match head.query.get("X-Amz-Credential") {
+            Some(credential) => Some(credential),
             None => {
                 let header = head.text("authorization")?.strip_prefix(v4::ALGORITHM)?;
-                header.split(',').find_map(|part| part.trim().strip_prefix("Credential=").map(str::to_owned))?
+                header.split(',').find_map(|part| part.trim().strip_prefix("Credential="))
             }
-        })
+        }
     }
 
     /// Who signed a request, by its head alone. Errors: `AuthError`.
@@ -291,7 +313,7 @@ impl Authenticated {
         let number = |name: &str| head.text(name).and_then(|text| text.trim().parse().ok());
         let (protection, declared) = match payload.payload {
             Payload::Unsigned => (Protection::None, number("content-length")),
-            Payload::Hash(hash) => (Protection::Hash(hash), number("content-length")),
+            Payload::Hash(hash) => (Protection::Hash(PayloadHash::new(hash)), number("content-length")),
             Payload::Chunks { signer, trailer } => (
                 Protection::Chunks(Box::new(ChunkDecoder::new(signer, trailer))),
                 number("x-amz-decoded-content-length"),

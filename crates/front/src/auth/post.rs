@@ -6,7 +6,6 @@ use super::{
     v4::{ALGORITHM, Scope},
 };
 use crate::head::Head;
-use aws_sigv4::sign::v4::calculate_signature;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use subtle::ConstantTimeEq;
 use tresor_model::{Caller, Timestamp};
@@ -81,14 +80,13 @@ impl Authenticator {
         if Timestamp::parse_basic(date).is_none() {
             return Err(wrong("X-Amz-Date", date, "X-Amz-Date must be formated via ISO8601 Long format"));
         }
-        let credential = self.signer_with(&scope.access_key_id, token)?;
+        let credential = self.signer_with(scope.access_key_id, token)?;
         let key = self.signing_key(&credential, &scope);
-        let expected = calculate_signature(&key[..], policy.as_bytes());
-        if !bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
-            return Err(mismatch(&scope.access_key_id, policy, signature));
+        if !key.made(signature, policy) {
+            return Err(mismatch(scope.access_key_id, policy, signature));
         }
         let info = AuthInfo { version: SigVersion::V4, via: Via::Form };
-        Ok((credential.caller(&scope.access_key_id, head.source_ip, head.secure), info))
+        Ok((credential.caller(scope.access_key_id, head.source_ip, head.secure), info))
     }
 
     fn form_v2(

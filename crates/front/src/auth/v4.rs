@@ -2,37 +2,36 @@
 //! signature are aws-sigv4's. Source: "Authenticating Requests (AWS Signature Version 4)", S3 API reference.
 
 use super::{
-    AuthError, AuthInfo, Authenticated, Authenticator, MAX_SIGNING_KEYS, MAX_SKEW_MS, SigVersion, Via, payload,
+    AuthError, AuthInfo, Authenticated, Authenticator, MAX_SIGNING_KEYS, MAX_SKEW_MS, SigVersion, SigningKey, Via,
+    payload,
 };
 use crate::{chunked::ChunkSigner, head::Head};
-use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use aws_sigv4::sign::v4::generate_signing_key;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::{
     borrow::Cow,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
-use subtle::ConstantTimeEq;
 use tresor_identity::Credential;
 use tresor_model::Timestamp;
-use zeroize::Zeroizing;
 
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The longest life of a presigned URL, in seconds: seven days.
 const MAX_EXPIRES: u64 = 604_800;
 
 /// `ACCESS-KEY/20261123/us-east-1/s3/aws4_request`
-pub(super) struct Scope {
+pub(super) struct Scope<'a> {
     /// As the client wrote it, the access key first.
-    credential: String,
-    pub(super) access_key_id: String,
-    date: String,
-    region: String,
-    pub(super) service: String,
+    credential: &'a str,
+    pub(super) access_key_id: &'a str,
+    date: &'a str,
+    region: &'a str,
+    pub(super) service: &'a str,
 }
 
-impl Scope {
-    pub(super) fn parse(credential: &str) -> Option<Self> {
+impl<'a> Scope<'a> {
+    pub(super) fn parse(credential: &'a str) -> Option<Self> {
         // An access key id may hold slashes, the rest may not.
         let mut parts = credential.rsplitn(5, '/');
         let ("aws4_request", service, region, date, key) =
@@ -41,31 +40,25 @@ impl Scope {
             return None;
         };
         let date_ok = date.len() == 8 && date.bytes().all(|b| b.is_ascii_digit());
-        (date_ok && !key.is_empty()).then(|| Self {
-            credential: credential.to_owned(),
-            access_key_id: key.to_owned(),
-            date: date.to_owned(),
-            region: region.to_owned(),
-            service: service.to_owned(),
-        })
+        (date_ok && !key.is_empty()).then_some(Self { credential, access_key_id: key, date, region, service })
     }
     /// Without the access key.
-    fn text(&self) -> &str {
+    fn text(&self) -> &'a str {
         &self.credential[self.access_key_id.len() + 1..]
     }
 }
 
 /// What a request claims.
-struct Claim {
-    scope: Scope,
+struct Claim<'a> {
+    scope: Scope<'a>,
     /// Names in lower case, joined by semicolons, as the client ordered them.
-    signed_headers: String,
-    signature: String,
+    signed_headers: &'a str,
+    signature: &'a str,
     /// `20261123T205711Z`
     date_time: String,
 }
 
-impl Claim {
+impl Claim<'_> {
     fn signs(&self, header: &str) -> bool {
         self.signed_headers.split(';').any(|signed| signed == header)
     }
@@ -101,16 +94,15 @@ impl Authenticator {
             (None, None) => None,
         };
         let at = at.ok_or(AuthError::MissingDate)?;
-        let claim =
-            Claim { scope, signed_headers: signed.to_owned(), signature: signature.to_owned(), date_time: at.basic() };
-        if claim.date_time[..8] != claim.scope.date {
+        let claim = Claim { scope, signed_headers: signed, signature, date_time: at.basic() };
+        if !claim.date_time.starts_with(claim.scope.date) {
             return Err(malformed("Invalid credential date. Date is not the same as X-Amz-Date."));
         }
         let now = self.clock.now();
         if at.since(now).max(now.since(at)) > MAX_SKEW_MS {
             return Err(AuthError::Skewed { request: claim.date_time, now });
         }
-        if claim.scope.service == "s3" && !head.headers.contains_key("x-amz-content-sha256") {
+        if claim.scope.service == "s3" && head.headers.find("x-amz-content-sha256").is_none() {
             return Err(AuthError::MissingContentSha256);
         }
         self.check(head, claim, Via::Header)
@@ -132,7 +124,7 @@ impl Authenticator {
         let date_time = parameter("X-Amz-Date")?.to_owned();
         let at = Timestamp::parse_basic(&date_time)
             .ok_or_else(|| malformed("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""))?;
-        if date_time[..8] != scope.date {
+        if !date_time.starts_with(scope.date) {
             return Err(malformed("Invalid credential date. Date is not the same as X-Amz-Date."));
         }
         if parameter("X-Amz-Expires")?.starts_with('-') {
@@ -155,14 +147,14 @@ impl Authenticator {
         }
         let claim = Claim {
             scope,
-            signed_headers: parameter("X-Amz-SignedHeaders")?.to_owned(),
-            signature: parameter("X-Amz-Signature")?.to_owned(),
+            signed_headers: parameter("X-Amz-SignedHeaders")?,
+            signature: parameter("X-Amz-Signature")?,
             date_time,
         };
         self.check(head, claim, Via::Query)
     }
 
-    fn check(&self, head: &Head, claim: Claim, via: Via) -> Result<Authenticated, AuthError> {
+    fn check(&self, head: &Head, claim: Claim<'_>, via: Via) -> Result<Authenticated, AuthError> {
         let unsigned: Vec<String> = head
             .headers
             .keys()
@@ -175,7 +167,7 @@ impl Authenticator {
         if !unsigned.is_empty() {
             return Err(AuthError::HeadersNotSigned(unsigned));
         }
-        let key_id = &claim.scope.access_key_id;
+        let key_id = claim.scope.access_key_id;
         let credential = self.signer(head, key_id)?;
         let key = self.signing_key(&credential, &claim.scope);
         let scope = claim.scope.text();
@@ -188,21 +180,20 @@ impl Authenticator {
             let hash = tresor_digest::sha256(canonical_request(head, &claim, via, path).as_bytes());
             string_to_sign.clear();
             string_to_sign.extend([ALGORITHM, "\n", &claim.date_time, "\n", scope, "\n", &hex::encode(hash)]);
-            let expected = calculate_signature(&key[..], string_to_sign.as_bytes());
-            matched = bool::from(expected.as_bytes().ct_eq(claim.signature.as_bytes()));
+            matched = key.made(claim.signature, &string_to_sign);
             if matched {
                 break;
             }
         }
         if !matched {
-            let provided = claim.signature;
-            return Err(AuthError::SignatureDoesNotMatch { access_key_id: key_id.clone(), string_to_sign, provided });
+            let (access_key_id, provided) = (key_id.to_owned(), claim.signature.to_owned());
+            return Err(AuthError::SignatureDoesNotMatch { access_key_id, string_to_sign, provided });
         }
         let signer = || ChunkSigner {
-            key: Zeroizing::new(key.to_vec()),
+            key: key.bytes.clone(),
             date_time: claim.date_time.clone(),
             scope: scope.to_owned(),
-            previous: claim.signature.clone(),
+            previous: claim.signature.to_owned(),
         };
         Ok(Authenticated {
             payload: payload(head, Some(&signer), SigVersion::V4)?,
@@ -211,19 +202,19 @@ impl Authenticator {
         })
     }
 
-    pub(super) fn signing_key(&self, credential: &Credential, scope: &Scope) -> Arc<Zeroizing<Vec<u8>>> {
-        if let Some(key) = self.signing_keys.lock().get(&scope.credential) {
+    pub(super) fn signing_key(&self, credential: &Credential, scope: &Scope<'_>) -> Arc<SigningKey> {
+        if let Some(key) = self.signing_keys.lock().get(scope.credential) {
             return Arc::clone(key);
         }
         let day = Timestamp::parse_basic(&format!("{}T000000Z", scope.date)).unwrap_or_default();
         let time = UNIX_EPOCH + Duration::from_secs(day.seconds());
-        let key = generate_signing_key(credential.secret.expose(), time, &scope.region, &scope.service);
-        let key = Arc::new(Zeroizing::new(key.as_ref().to_vec()));
+        let key = generate_signing_key(credential.secret.expose(), time, scope.region, scope.service);
+        let key = Arc::new(SigningKey::new(key.as_ref()));
         let mut keys = self.signing_keys.lock();
         if keys.len() >= MAX_SIGNING_KEYS {
             keys.clear();
         }
-        keys.insert(scope.credential.clone(), Arc::clone(&key));
+        keys.insert(scope.credential.to_owned(), Arc::clone(&key));
         key
     }
 }
@@ -244,7 +235,7 @@ fn encoded_path(path: &str) -> Cow<'_, str> {
 /// Bytes that most canonical requests fit.
 const TYPICAL: usize = 1024;
 
-fn canonical_request(head: &Head, claim: &Claim, via: Via, path: &str) -> String {
+fn canonical_request(head: &Head, claim: &Claim<'_>, via: Via, path: &str) -> String {
     let mut text = String::with_capacity(TYPICAL);
     for line in [head.method.as_str(), path] {
         text.push_str(line);
@@ -266,16 +257,18 @@ fn canonical_request(head: &Head, claim: &Claim, via: Via, path: &str) -> String
     text.push('\n');
     for name in claim.signed_headers.split(';') {
         text.push_str(name);
-        for (n, value) in head.headers.get_all(name).iter().enumerate() {
-            text.push(if n == 0 { ':' } else { ',' });
+        let mut between = ':';
+        for (_, value) in head.headers.iter().filter(|(known, _)| known.as_str() == name) {
+            text.push(between);
             push_trimmed(&mut text, &String::from_utf8_lossy(value.as_bytes()));
+            between = ',';
         }
-        if !head.headers.contains_key(name) {
+        if between == ':' {
             text.push(':');
         }
         text.push('\n');
     }
-    text.extend(["\n", &claim.signed_headers, "\n"]);
+    text.extend(["\n", claim.signed_headers, "\n"]);
     match (&head.document_sha256, via) {
         (Some(document), _) => text.push_str(&hex::encode(document)),
         (None, Via::Query) => text.push_str(head.text("x-amz-content-sha256").unwrap_or("UNSIGNED-PAYLOAD")),
@@ -289,6 +282,16 @@ fn canonical_request(head: &Head, claim: &Claim, via: Via, path: &str) -> String
 
 /// Without spaces at the ends, and one where several follow each other.
 fn push_trimmed(text: &mut String, value: &str) {
+    // Nearly every value is so already.
+    let mut before = b' ';
+    let is_trimmed = value.bytes().all(|byte| {
+        let single = byte.is_ascii_graphic() || (byte == b' ' && before != b' ');
+        before = byte;
+        single
+    });
+    if is_trimmed && before != b' ' {
+        return text.push_str(value);
+    }
     for (n, word) in value.split_whitespace().enumerate() {
         if n > 0 {
             text.push(' ');
@@ -336,13 +339,13 @@ pub(super) mod tests {
             path: path.into(),
             query: Query::parse(query),
             host: "examplebucket.s3.amazonaws.com".into(),
-            headers,
+            headers: headers.into(),
             peer: "127.0.0.1:1".parse().unwrap(),
             tls_version: None,
             secure: false,
             source_ip: "127.0.0.1".parse().unwrap(),
-            request_id: String::new(),
-            host_id: String::new(),
+            request_id: "".into(),
+            host_id: "".into(),
         }
     }
 

@@ -85,7 +85,7 @@ pub(crate) async fn open(
             PostPolicy::read(policy)?.judge(gateway.clock.now(), &judged)?
         }
     };
-    head.headers = headers(&head, &fields)?;
+    head.headers = headers(&head, &fields)?.into();
     if let Some(at) = fields.iter().position(|(name, _)| name == CUSTOMER_KEY) {
         drop(Zeroizing::new(fields.swap_remove(at).1));
     }

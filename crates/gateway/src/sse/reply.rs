@@ -1,8 +1,10 @@
 //! What an answer says about the encryption of the object it speaks of.
 
 use super::customer::key_md5;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tresor_envelope::{CustomerKey, Envelope, SseMode};
+
+const METHOD: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
 
 /// The SSE headers of an answer.
 #[derive(Clone, Debug, Default)]
@@ -42,14 +44,14 @@ impl SseReply {
     }
 
     pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
+        if let Some(method) = self.method {
+            headers.insert(METHOD, HeaderValue::from_static(method));
+        }
         let mut add = |name: &'static str, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
         };
-        if let Some(method) = self.method {
-            add("x-amz-server-side-encryption", method);
-        }
         if let Some(arn) = &self.key_arn {
             add("x-amz-server-side-encryption-aws-kms-key-id", arn);
         }
