@@ -8,7 +8,6 @@ use crate::{
     ops::{bucket_policy::BucketPolicy, ownership_controls::Ownership},
     rules::BucketRules,
 };
-use std::sync::Arc;
 use tresor_envelope::SseMode;
 use tresor_model::{BucketName, Caller, ObjectKey};
 use tresor_policy::{
@@ -65,7 +64,7 @@ impl StoredQuestion<'_> {
             Some(key) => store.version(&bucket, key, None).await.map_err(|error| unreadable(&error))?,
             None => None,
         };
-        let version = version.filter(|version| !version.delete_marker).map(Arc::new);
+        let version = version.filter(|version| !version.delete_marker);
         let tags: Vec<(String, String)> = match &version {
             Some(version) if shows_tags(self.action) => {
                 version.tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()

@@ -52,11 +52,11 @@ impl Judged {
         bucket: &Bucket,
         key: &ObjectKey,
         version: Option<&VersionId>,
-    ) -> Option<Option<Version>> {
+    ) -> Option<Option<Arc<Version>>> {
         let mut kept = self.0.lock();
         if !kept.as_ref()?.is(bucket, key, version) {
             return None;
         }
-        kept.take().map(|entry| entry.found.map(Arc::unwrap_or_clone))
+        kept.take().map(|entry| entry.found)
     }
 }

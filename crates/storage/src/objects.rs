@@ -167,9 +167,17 @@ impl Store {
         bucket: &Bucket,
         key: &ObjectKey,
         version: Option<&VersionId>,
-    ) -> Result<Option<Version>, StoreError> {
+    ) -> Result<Option<Arc<Version>>, StoreError> {
         let Some(value) = self.shared.get(partition(bucket.id), &rows::object(key)).await? else { return Ok(None) };
-        let current = self.shared.version(bucket, &self.shared.index_key(bucket.id), key.clone(), &value)?;
+        let current = match self.shared.recent.version(bucket.id, key, &value) {
+            Some(known) => known,
+            None => {
+                let index = self.shared.index_key(bucket.id);
+                let read = Arc::new(self.shared.version(bucket, &index, key.clone(), &value)?);
+                self.shared.recent.keep_version(bucket.id, &value, &read);
+                read
+            }
+        };
         Ok(Some(current).filter(|current| version.is_none_or(|asked| *asked == current.version_id)))
     }
 

@@ -204,7 +204,7 @@ impl Store {
         bucket: &Bucket,
         key: &ObjectKey,
         id: &UploadId,
-    ) -> Result<Option<Version>, StoreError> {
+    ) -> Result<Option<Arc<Version>>, StoreError> {
         let current = self.version(bucket, key, None).await?;
         Ok(current.filter(|version| matches!(&version.body, Body::Parts { upload, .. } if upload == id)))
     }

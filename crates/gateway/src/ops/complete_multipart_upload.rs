@@ -22,6 +22,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use std::sync::Arc;
 use tresor_digest::{composite, full_object};
 use tresor_envelope::{ContentKey, CustomerKey, SseMode, encode_checksums};
 use tresor_front::{Body, Response};
@@ -45,7 +46,7 @@ pub(crate) struct Input {
 }
 
 pub(crate) struct Output {
-    version: Version,
+    version: Arc<Version>,
     location: String,
     bucket: String,
     sse: SseReply,
@@ -163,7 +164,7 @@ impl Operation for CompleteMultipartUpload {
             StoredChecksums { salt, sealed: key.seal_digests(&salt, &encode_checksums(&checksums)), kind }
         });
         let finished = completing.finish(&chosen, stored, &input.precondition).await;
-        let version = finished.map_err(|error| failed(error, &input.precondition))?;
+        let version = finished.map_err(|error| failed(error, &input.precondition))?.into();
         Ok(Output { version, location, bucket: input.named.bucket.to_string(), sse, checksums, kind })
     }
 

@@ -16,7 +16,11 @@ use crate::{
     },
 };
 use futures_util::stream;
-use http::{StatusCode, header::CONTENT_LENGTH};
+use http::{
+    HeaderValue, StatusCode,
+    header::{ACCEPT_RANGES, CONTENT_LENGTH, ETAG, LAST_MODIFIED},
+};
+use std::sync::Arc;
 use tresor_envelope::{CustomerKey, OpenError, PlainBody};
 use tresor_front::{Response, ResponseBody};
 use tresor_model::{BucketName, ByteRange, ChecksumType, ObjectKey, VersionId};
@@ -38,7 +42,7 @@ pub(crate) struct Input {
 }
 
 pub(crate) struct Output {
-    version: Version,
+    version: Arc<Version>,
     selected: Selected,
     sse: SseReply,
     checksums: Checksums,
@@ -169,9 +173,9 @@ fn respond(output: Output) -> Response {
     let to = response.headers_mut();
     headers::meta_headers(to, &version.meta);
     to.insert(CONTENT_LENGTH, length.into());
-    headers::set(to, "accept-ranges", "bytes");
-    headers::set(to, "etag", &headers::quoted(&version.etag));
-    headers::set(to, "last-modified", &headers::http_date(version.modified));
+    to.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers::set(to, ETAG, &headers::quoted(&version.etag));
+    headers::set(to, LAST_MODIFIED, &headers::http_date(version.modified));
     if selected.partial && length > 0 {
         let range = format!("bytes {}-{}/{}", selected.range.start, selected.range.end - 1, version.size);
         headers::set(to, "content-range", &range);

@@ -12,6 +12,7 @@ use crate::{
     sse::customer::{self, Purpose, Triple},
     xml::XmlWriter,
 };
+use std::sync::Arc;
 use tresor_envelope::CustomerKey;
 use tresor_front::Response;
 use tresor_model::{BucketName, ChecksumType, ObjectKey, VersionId};
@@ -40,7 +41,7 @@ enum Attribute {
 }
 
 pub(crate) struct Output {
-    version: Version,
+    version: Arc<Version>,
     wanted: Vec<Attribute>,
     checksums: Checksums,
     parts: Option<Parts>,

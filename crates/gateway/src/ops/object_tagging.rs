@@ -81,7 +81,7 @@ impl Operation for GetObjectTagging {
     async fn run(cx: &RequestContext<'_>, permit: Permit<Named>) -> Result<Self::Output, S3Error> {
         let (input, bucket, _) = permit.into_parts()?;
         let version = reading::find(cx, &bucket, &input.key, input.version.as_ref()).await?;
-        Ok((version.version_id, version.tags))
+        Ok((version.version_id, version.tags.clone()))
     }
     fn respond((version, tags): Self::Output) -> Response {
         let mut xml = XmlWriter::document("Tagging");

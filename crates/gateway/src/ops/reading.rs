@@ -7,7 +7,7 @@ use crate::{
     serve::RequestContext,
     sse::{customer, resolve},
 };
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 use tresor_envelope::{Binding, ContentKey, CustomerKey, SseMode, decode_checksums};
 use tresor_model::{ByteRange, ObjectKey, VersionId};
 use tresor_storage::{Bucket, PartRow, StoreError, Version, VersionChange};
@@ -18,7 +18,7 @@ pub(crate) async fn find(
     bucket: &Bucket,
     key: &ObjectKey,
     version: Option<&VersionId>,
-) -> Result<Version, S3Error> {
+) -> Result<Arc<Version>, S3Error> {
     let found = match cx.judged.take(bucket, key, version) {
         Some(judged) => judged,
         None => cx.gateway.store.version(bucket, key, version).await?,
@@ -33,11 +33,11 @@ pub(crate) async fn find(
         (Some(found), _) => Ok(found),
         // That nothing is there is for those to know who may list: S3 API reference, GetObject and HeadObject.
         (None, None) => {
-            cx.permit(cx.operation, "s3:ListBucket", bucket, None, None).await?;
+            Box::pin(cx.permit(cx.operation, "s3:ListBucket", bucket, None, None)).await?;
             Err(S3Error::no_such_key(key))
         }
         (None, Some(version)) => {
-            cx.permit(cx.operation, "s3:ListBucketVersions", bucket, None, None).await?;
+            Box::pin(cx.permit(cx.operation, "s3:ListBucketVersions", bucket, None, None)).await?;
             Err(S3Error::no_such_version(key, &version.to_string()))
         }
     }
