@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 QUIET = 0.3
 # The whole server's memory in a run, in MiB.
 MEMORY_BOUND = 200
+# What a server that does without AVX-512 is told: our own kernels by its configuration, and aws-lc, whose second word of processor
+# features is leaf 7 of CPUID (F, DQ, IFMA, CD, BW and VL are taken out).
+NARROW = {"TRESOR_SERVER_AVX512": "false", "OPENSSL_ia32cap": ":~0xd0230000"}
 
 
 def git(*arguments):
@@ -99,6 +103,8 @@ def ratio(ours, base):
 
 
 def main():
+    # Servers that were started end with the run, also when it is told to stop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="about 90 seconds: fewer and shorter rounds, a smaller bucket to list, no peers")
     parser.add_argument("--rows", default="", help="only rows whose name matches")
@@ -127,16 +133,21 @@ def main():
         home = pathlib.Path(place)
         (home / "tresor").mkdir()
         server, ours = tresor(home / "tresor")
-        running = []
+        servers, running = [server], []
         try:
             limits, running = sinks(home, "1GiB" if options.quick else "4GiB")
             others = peers(home, running) if with_peers else {}
+            narrow = None
+            if "avx512f" in pathlib.Path("/proc/cpuinfo").read_text():
+                (home / "narrow").mkdir()
+                narrow_server, narrow = tresor(home / "narrow", environment=NARROW)
+                servers.append(narrow_server)
             run["peers"] = {name: peer["note"] for name, peer in others.items()}
             run["settings"] = settings()
             for row in rows(options):
                 if not re.search(options.rows, row["name"]):
                     continue
-                found = measured_row(home, row, ours, limits, others, options)
+                found = measured_row(home, row, (ours, narrow), limits, others, options)
                 run["machine"] = found.pop("machine")
                 run["rows"].append(found)
                 print(page.line(found), flush=True)
@@ -144,7 +155,8 @@ def main():
             for process in running:
                 process.kill()
                 process.wait()
-            server.stop()
+            for server in servers:
+                server.stop()
     run["seconds_taken"] = round((datetime.datetime.now(datetime.timezone.utc) - started).total_seconds())
     run["peak_mib"] = max((row["tresor"].get("peak_mib", 0) for row in run["rows"]), default=0)
     run["memory_bound_mib"] = MEMORY_BOUND
@@ -158,20 +170,23 @@ def main():
     print(f"{run['seconds_taken']} s; {out}; {options.page}")
 
 
-def measured_row(home, row, ours, limits, others, options):
-    """One line of the table: the sink, Tresor with every encryption of the row, the peers; all in turns."""
+def measured_row(home, row, servers, limits, others, options):
+    """One line of the table: the sink, Tresor with every encryption of the row and without AVX-512, the peers; all in turns."""
+    ours, narrow = servers
     endpoints = {}
     if row["sink"]:
         endpoints["sink"] = limits[row["sink"]]
     endpoints["tresor"] = ours
     for encryption in row["variants"]:
         endpoints[encryption] = {**ours, "encryption": encryption}
+    if narrow and row.get("wide"):
+        endpoints["avx512-off"] = narrow
     for name, peer in others.items():
         if not re.search(peer.get("skip", "^$"), row["name"]):
             endpoints[name] = {key: value for key, value in peer.items() if key not in ("note", "skip")}
     report = measure(home, endpoints, row["arguments"], options)
     found = figures(report["results"][0])
-    tresor, sink = found.pop("tresor"), found.pop("sink", {})
+    tresor, sink, off = found.pop("tresor"), found.pop("sink", {}), found.pop("avx512-off", None)
     variants = {encryption: found.pop(encryption) for encryption in row["variants"]}
     for encryption, variant in variants.items():
         variant["ratio"] = ratio(variant, tresor)
@@ -186,6 +201,7 @@ def measured_row(home, row, ours, limits, others, options):
         "sink": sink,
         "ratio": ratio(tresor, sink),
         "variants": variants,
+        "avx512_off": off and {**off, "ratio": ratio(off, tresor), "sink_ratio": ratio(off, sink)},
         "peers": found,
         "machine": report["machine"],
     }

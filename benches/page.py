@@ -112,6 +112,18 @@ def markdown(run):
         "|---|---|",
     ]
     lines += [f"| {row['name']} | {variants(row)} |" for row in run["rows"] if row["variants"]]
+    narrow = [row for row in run["rows"] if row["avx512_off"]]
+    if narrow:
+        lines += [
+            "",
+            "## AVX-512 off",
+            "",
+            "A second server in the same rounds, whose MD5 (`server.avx512 = false`) and ciphers do without it.",
+            "",
+            "| row | | beside AVX-512 | ratio to the sink |",
+            "|---|---|---|---|",
+        ]
+        lines += [f"| {row['name']} | {cell(row['avx512_off'])} | x{row['avx512_off']['ratio']:.2f} | {row['avx512_off']['sink_ratio']:.2f} |" for row in narrow]
     if run["peers"]:
         lines += ["", "Peers: " + "; ".join(f"{name} ({note})" for name, note in run["peers"].items()) + "."]
     else:

@@ -36,6 +36,14 @@ impl Kernel {
         kernels
     }
 
+    /// The widest of this machine, of those that an operator wants.
+    pub fn widest(avx512: bool) -> Self {
+        let mut kernels = Self::of_this_machine();
+        #[cfg(target_arch = "x86_64")]
+        kernels.retain(|kernel| avx512 || *kernel != Self::Avx512);
+        kernels.pop().unwrap_or(Self::Scalar)
+    }
+
     pub fn lanes(self) -> usize {
         match self {
             Self::Scalar => 1,

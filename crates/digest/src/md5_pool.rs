@@ -116,11 +116,10 @@ impl Chain {
 }
 
 impl Md5Pool {
-    /// With the widest kernel of the machine, and a thread for every four processors.
-    pub fn new() -> std::io::Result<Self> {
+    /// With a thread for every four processors. Errors: a thread that cannot be started.
+    pub fn new(kernel: Kernel) -> std::io::Result<Self> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        let widest = Kernel::of_this_machine().pop().unwrap_or(Kernel::Scalar);
-        Self::with(widest, processors.div_ceil(4))
+        Self::with(kernel, processors.div_ceil(4))
     }
 
     /// With a kernel that this machine has. Errors: a thread that cannot be started.
@@ -331,7 +330,7 @@ mod tests {
             lengths in proptest::collection::vec(proptest::collection::vec(0_usize..3000, 0..6), 1..24),
             threads in 1_usize..3,
         ) {
-            let pool = Md5Pool::with(Kernel::of_this_machine().pop().unwrap(), threads).unwrap();
+            let pool = Md5Pool::with(Kernel::widest(true), threads).unwrap();
             let bodies: Vec<Vec<Vec<u8>>> = lengths
                 .iter()
                 .enumerate()
@@ -346,7 +345,7 @@ mod tests {
 
     #[test]
     fn long_bodies_wait_for_room_and_lengths_around_the_padding_are_right() {
-        let pool = Md5Pool::new().unwrap();
+        let pool = Md5Pool::new(Kernel::widest(true)).unwrap();
         let long: Vec<Vec<u8>> = (0..40).map(|n| vec![n as u8; 100_000]).collect();
         let mut bodies: Vec<Vec<Vec<u8>>> = (0..130).map(|len| vec![vec![0x61; len]]).collect();
         bodies.extend((0..20).map(|_| long.clone()));
@@ -356,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_body_that_is_given_up_leaves_the_pool_working() {
-        let pool = Md5Pool::new().unwrap();
+        let pool = Md5Pool::new(Kernel::widest(true)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let body = pool.body();

@@ -68,6 +68,8 @@ pub struct Server {
     pub drain_seconds: u64,
     /// Memory for bodies on their way, in bytes.
     pub buffer_bytes: usize,
+    /// AVX-512 for the MD5 of many uploads, where the machine has it.
+    pub avx512: bool,
 }
 
 impl Default for Server {
@@ -82,6 +84,7 @@ impl Default for Server {
             max_connections: 4096,
             drain_seconds: 30,
             buffer_bytes: 64 << 20,
+            avx512: true,
         }
     }
 }

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tresor_audit::AuditSink;
 use tresor_cloudtrail_api::{CloudTrailService, History};
-use tresor_digest::Md5Pool;
+use tresor_digest::{Kernel, Md5Pool};
 use tresor_front::{
     AuthSettings, Authenticator, DevCa, Figures, Front, FrontSettings, Health, Listener, ServerConfig, TlsError,
     TrustedProxies, serve_admin, tls_from_pem,
@@ -200,7 +200,7 @@ pub async fn serve(config: Config, dev: bool, secrets: Secrets) -> Result<(), Se
         authenticator: Arc::clone(&authenticator),
         clock: Arc::clone(&parts.clock),
         entropy: Arc::clone(&parts.entropy),
-        md5: Md5Pool::new().map_err(ServeError::Thread)?,
+        md5: Md5Pool::new(Kernel::widest(config.server.avx512)).map_err(ServeError::Thread)?,
     };
     let gateway = Gateway::new(settings, gateway);
     let iam = Arc::new(Api {
