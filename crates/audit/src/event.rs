@@ -312,6 +312,7 @@ fn session_context(caller: &Caller, session: &Session) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
     use std::sync::Arc;
 
     fn account() -> AccountId {
@@ -332,7 +333,7 @@ mod tests {
     fn an_event_has_cloudtrails_shape() {
         let tls = Tls { version: "TLSv1.3", cipher_suite: "TLS_AES_128_GCM_SHA256".into(), host: "h:1".into() };
         let origin = Origin {
-            source_ip: Some("127.0.0.1".into()),
+            source_ip: Some(Ipv4Addr::LOCALHOST.into()),
             user_agent: Some("a\u{1}\\\"~é/b\n".into()),
             region: "us-east-1".into(),
             tls: Some(tls),
