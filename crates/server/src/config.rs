@@ -262,7 +262,7 @@ pub struct KmsKey {
 const MIN_BUFFER_BYTES: usize = 8 << 20;
 
 /// Settings that a variable may give: section and name. A list is written as TOML: `["10.0.0.0/8"]`.
-const VARIABLES: [(&str, &str); 26] = [
+const VARIABLES: [(&str, &str); 27] = [
     ("", "region"),
     ("", "data_dir"),
     ("server", "listen"),
@@ -274,6 +274,7 @@ const VARIABLES: [(&str, &str); 26] = [
     ("server", "max_connections"),
     ("server", "drain_seconds"),
     ("server", "buffer_bytes"),
+    ("server", "avx512"),
     ("s3", "virtual_host_domains"),
     ("s3", "block_sse_c"),
     ("s3", "new_buckets"),
