@@ -90,14 +90,18 @@ pub fn signed_put() -> (Authenticator, Head) {
         method: http::Method::PUT,
         path: "/test%24file.text".into(),
         query: Query::parse(""),
-        headers: headers.iter().map(|(k, v)| (k.parse().expect("a name"), v.parse().expect("a value"))).collect(),
+        headers: headers
+            .iter()
+            .map(|(k, v)| (k.parse().expect("a name"), v.parse().expect("a value")))
+            .collect::<http::HeaderMap>()
+            .into(),
         host: "examplebucket.s3.amazonaws.com".into(),
         peer: "127.0.0.1:1".parse().expect("an address"),
         tls_version: None,
         secure: false,
         source_ip: "127.0.0.1".parse().expect("an address"),
-        request_id: String::new(),
-        host_id: String::new(),
+        request_id: "".into(),
+        host_id: "".into(),
     };
     authenticator.caller(&head).expect("the reference's signature");
     (authenticator, head)
