@@ -340,7 +340,7 @@ mod tests {
         };
         let put = Event {
             source: "s3.amazonaws.com",
-            name: "PutObject".into(),
+            name: "PutObject",
             at: Timestamp::from_millis(1_764_000_000_123),
             request_id: "516872F70670BA38".into(),
             event_id: [0xab; 16],
