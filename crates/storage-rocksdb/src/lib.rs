@@ -70,6 +70,8 @@ fn options() -> Options {
     blocks.set_checksum_type(ChecksumType::XXH3);
     blocks.set_bloom_filter(10.0, false);
     blocks.set_cache_index_and_filter_blocks(true);
+    // A read asks the newest files first, each time: not by the cache.
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_block_based_table_factory(&blocks);

@@ -4,12 +4,12 @@
 use crate::{
     error::StoreError,
     meta::{Batch, Partition, Scan},
-    rows::{self, open_record, seal_record},
+    rows::{self, open_record, seal_bytes},
     store::{Shared, Store, partition},
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use minicbor::bytes::{ByteSlice, ByteVec};
+use minicbor::bytes::ByteVec;
 use std::{collections::BTreeMap, sync::Arc};
 use tresor_envelope::RecordKey;
 use tresor_model::{BucketId, ChangeRecord, EventId};
@@ -34,13 +34,8 @@ pub struct WaitingEvent {
 /// The row that puts a record into a commit of `partition`: key and value.
 pub fn outbox_row(key: &RecordKey, partition: Partition, record: &ChangeRecord) -> (Vec<u8>, Bytes) {
     let row = rows::event(&record.id());
-    let value = sealed(key, partition, &row, record.event());
+    let value = seal_bytes(key, partition, &row, record.event());
     (row, value)
-}
-
-fn sealed(key: &RecordKey, partition: Partition, row: &[u8], event: &[u8]) -> Bytes {
-    let event: &ByteSlice = event.into();
-    seal_record(key, partition, row, &event)
 }
 
 /// Notes that a commit with the record succeeded.
@@ -64,7 +59,7 @@ impl Shared {
     }
 
     pub(crate) fn sealed_event(&self, partition: Partition, row: &[u8], event: &[u8]) -> Bytes {
-        sealed(&self.keys.records, partition, row, event)
+        seal_bytes(&self.keys.records, partition, row, event)
     }
 
     /// The events of a bucket's deletion, of which there is one for each try that a crash broke off.

@@ -5,6 +5,7 @@ use crate::{
     meta::{PASSING, Partition},
 };
 use bytes::Bytes;
+use minicbor::bytes::ByteSlice;
 use tresor_envelope::RecordKey;
 use tresor_model::{EventId, ObjectKey, UploadId, WriteId};
 
@@ -20,9 +21,30 @@ pub(crate) const EVENTS: &[u8] = PASSING;
 pub(crate) const CLOSING: &[u8] = b"x/";
 pub(crate) const BUCKETS: &[u8] = b"b/";
 
+/// Bytes that most records fit.
+const TYPICAL: usize = 1024;
+
 /// Encodes a record and authenticates it for its place.
 pub fn seal_record<T: minicbor::Encode<()>>(key: &RecordKey, partition: Partition, row: &[u8], record: &T) -> Bytes {
-    let mut value = vec![RECORD_FORMAT];
+    seal_into(Vec::with_capacity(TYPICAL), key, partition, row, record)
+}
+
+/// The record of bytes that have no fields.
+pub(crate) fn seal_bytes(key: &RecordKey, partition: Partition, row: &[u8], bytes: &[u8]) -> Bytes {
+    // Format, the head of a byte string, the bytes, MAC.
+    let room = Vec::with_capacity(1 + 9 + bytes.len() + MAC);
+    let bytes: &ByteSlice = bytes.into();
+    seal_into(room, key, partition, row, &bytes)
+}
+
+fn seal_into<T: minicbor::Encode<()>>(
+    mut value: Vec<u8>,
+    key: &RecordKey,
+    partition: Partition,
+    row: &[u8],
+    record: &T,
+) -> Bytes {
+    value.push(RECORD_FORMAT);
     minicbor::encode(record, &mut value).expect("encoding into a Vec cannot fail");
     let mac = key.mac(&partition.0, row, &value);
     value.extend_from_slice(&mac);
