@@ -1,6 +1,7 @@
 //! The one thread that commits: guards in order, one append to the log and one sync for a group, then the index.
 
 use crate::{
+    WRITE_BUFFER,
     index::{Mark, engine, flush, full, index},
     log::{Log, Row},
     passing::{Passing, is_passing},
@@ -26,6 +27,9 @@ use tresor_storage::{Batch, Expected, MetaError, Partition, Write, added};
 const MAX_GROUP: usize = 512;
 /// How often a group lets others run before it is closed.
 const YIELDS: usize = 3;
+/// Bytes in the index after which a checkpoint is due: soon before it would flush by itself, and a checkpoint flush the little that came
+/// since.
+const INDEXED: usize = WRITE_BUFFER / 8 * 7;
 /// Bytes that share one sync.
 const MAX_GROUP_BYTES: usize = 8 << 20;
 
@@ -40,6 +44,8 @@ pub(crate) struct Committer {
     passing: Arc<Passing>,
     log: Log,
     mark: Mark,
+    /// Bytes given to the index since the last checkpoint began.
+    indexed: usize,
     /// A checkpoint on its way: it sends the sequence up to which the log is not needed any more.
     checkpoint: Option<Receiver<Result<u64, rocksdb::Error>>>,
     /// Set by a write that failed: what lies in the log is unknown then, so nothing is acknowledged any more.
@@ -76,7 +82,7 @@ impl Committer {
     pub(crate) fn new(db: Arc<DB>, passing: Arc<Passing>, log: Log) -> Self {
         let mark = Mark { applied: log.last_sequence(), floor: log.last_sequence() };
         let runtime = Handle::try_current().ok();
-        Self { db, passing, log, mark, checkpoint: None, broken: None, hot: Hot::default(), runtime }
+        Self { db, passing, log, mark, indexed: 0, checkpoint: None, broken: None, hot: Hot::default(), runtime }
     }
 
     pub(crate) fn run(mut self, mut waiting: mpsc::Receiver<Commit>) {
@@ -155,9 +161,9 @@ impl Committer {
         self.hot.written(&rows);
         let rows = self.passing.take(sequence, rows);
         let mark = Mark { applied: sequence, ..self.mark };
-        index(&self.db, mark, &rows).map_err(text)?;
+        self.indexed += index(&self.db, mark, &rows).map_err(text)?;
         self.mark = mark;
-        let due = self.checkpoint.is_none() && self.log.checkpoint_due();
+        let due = self.checkpoint.is_none() && (self.indexed >= INDEXED || self.log.is_checkpoint_due());
         if self.passing.too_many() || (due && self.log.is_crowded()) {
             self.spill().map_err(text)?;
         }
@@ -170,7 +176,7 @@ impl Committer {
     /// Gives the index what passes.
     fn spill(&mut self) -> Result<(), rocksdb::Error> {
         let mark = Mark { floor: self.mark.applied, ..self.mark };
-        self.passing.spill(|rows| index(&self.db, mark, rows))?;
+        self.indexed += self.passing.spill(|rows| index(&self.db, mark, rows))?;
         self.mark = mark;
         Ok(())
     }
@@ -180,6 +186,8 @@ impl Committer {
         self.mark.floor = self.passing.floor(self.mark.applied);
         // What is flushed says so, or a start would look for entries that the log has no more.
         index(&self.db, self.mark, &[])?;
+        self.indexed = 0;
+        self.log.checkpoint_begins();
         let (done, end) = channel();
         let (db, floor) = (Arc::clone(&self.db), self.mark.floor);
         thread::spawn(move || drop(done.send(flush(&db).map(|()| floor))));

@@ -16,16 +16,16 @@ pub(crate) fn full(partition: Partition, key: &[u8]) -> Vec<u8> {
     [&partition.0[..], key].concat()
 }
 
-/// Bytes of a batch besides its rows: its own head, and the row that says what the index holds.
-const HEADER: usize = 12 + FRAME + 17 + 16;
-/// Bytes of a batch besides its keys and values, for each row at most: kind and two lengths.
-const FRAME: usize = 11;
+/// Bytes of a row in RocksDB's memory besides its key and value; more than in a batch.
+const FRAME: usize = 40;
 
-/// Writes rows into the index and what it holds of the log then; does not sync. The last write of a row counts.
-pub(crate) fn index(db: &DB, mark: Mark, rows: &[Row]) -> Result<(), rocksdb::Error> {
+/// Writes rows into the index and what it holds of the log then; does not sync. The last write of a row counts. Returns the bytes that
+/// it takes in RocksDB's memory, about.
+pub(crate) fn index(db: &DB, mark: Mark, rows: &[Row]) -> Result<usize, rocksdb::Error> {
     let length = |(key, value): &Row| FRAME + key.len() + value.as_ref().map_or(0, Bytes::len);
-    let mut rows: Vec<&Row> = rows.iter().collect();
-    let bytes = rows.iter().map(|row| length(row)).sum::<usize>() + HEADER;
+    let mark = (APPLIED.to_vec(), Some(mark.bytes().to_vec().into()));
+    let mut rows: Vec<&Row> = rows.iter().chain([&mark]).collect();
+    let bytes = rows.iter().map(|row| length(row)).sum();
     // Neighbours find their place by each other.
     rows.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut batch = WriteBatch::with_capacity_bytes(bytes);
@@ -35,10 +35,10 @@ pub(crate) fn index(db: &DB, mark: Mark, rows: &[Row]) -> Result<(), rocksdb::Er
             None => batch.delete(key),
         }
     }
-    batch.put(APPLIED, mark.bytes());
     let mut options = WriteOptions::default();
     options.disable_wal(true);
-    db.write_opt(batch, &options)
+    db.write_opt(batch, &options)?;
+    Ok(bytes)
 }
 
 /// Makes everything in the index durable.

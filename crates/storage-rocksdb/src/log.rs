@@ -127,13 +127,12 @@ impl Log {
         Ok(())
     }
 
-    /// True once after enough was written since the last checkpoint.
-    pub(crate) fn checkpoint_due(&mut self) -> bool {
-        let due = self.since_checkpoint >= CHECKPOINT;
-        if due {
-            self.since_checkpoint = 0;
-        }
-        due
+    /// Whether enough was written since the last checkpoint began.
+    pub(crate) fn is_checkpoint_due(&self) -> bool {
+        self.since_checkpoint >= CHECKPOINT
+    }
+    pub(crate) fn checkpoint_begins(&mut self) {
+        self.since_checkpoint = 0;
     }
     /// Whether so many segments are in use that none should be kept for rows that pass.
     pub(crate) fn is_crowded(&self) -> bool {
@@ -358,7 +357,7 @@ mod tests {
         };
         assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
         assert_eq!(last, 2 * MAX_SEGMENTS as u64);
-        assert!(log.checkpoint_due());
+        assert!(log.is_checkpoint_due());
         log.flushed(2);
         assert_eq!(log.append(&large).unwrap(), last + 1);
         drop(log);

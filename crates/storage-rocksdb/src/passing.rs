@@ -132,17 +132,17 @@ impl Passing {
     }
 
     /// Gives every row to the index, by `write`, and holds none afterwards; until then they are in both.
-    pub(crate) fn spill<E>(&self, write: impl FnOnce(&[Row]) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn spill<T, E>(&self, write: impl FnOnce(&[Row]) -> Result<T, E>) -> Result<T, E> {
         let rows: Vec<Row> = {
             let held = self.0.lock();
             held.rows.iter().map(|(key, (_, value))| (key.clone(), Some(value.clone()))).collect()
         };
-        write(&rows)?;
+        let written = write(&rows)?;
         let mut held = self.0.lock();
         held.rows.clear();
         held.bytes = 0;
         rows.into_iter().for_each(|(key, _)| held.below.add(key));
-        Ok(())
+        Ok(written)
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Bytes> {
