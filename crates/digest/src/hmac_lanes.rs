@@ -67,6 +67,7 @@ struct Tail {
 
 impl Tail {
     /// `length` bytes of a message come behind the block of the key; `rest` is what fills no block.
+    #[inline]
     fn of(rest: &[u8], length: usize) -> Self {
         let mut blocks = [[0; BLOCK]; 2];
         let count = if rest.len() < BLOCK - 8 { 1 } else { 2 };
@@ -80,6 +81,7 @@ impl Tail {
     }
 }
 
+#[inline]
 fn bytes(state: &[u32; 8]) -> [u8; 32] {
     let mut out = [0; 32];
     for (out, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(state) {
@@ -92,7 +94,7 @@ fn bytes(state: &[u32; 8]) -> [u8; 32] {
 fn advance(states: &mut [[u32; 8]; LANES], inputs: [&[Block]; LANES]) {
     let together = inputs.iter().map(|input| input.len()).min().unwrap_or(0);
     compress(states, inputs.map(|input| &input[..together]));
-    for (state, input) in states.iter_mut().zip(inputs) {
+    for (state, input) in states.iter_mut().zip(inputs).filter(|(_, input)| input.len() > together) {
         let mut alone = [*state];
         compress(&mut alone, [&input[together..]]);
         [*state] = alone;
@@ -197,12 +199,15 @@ mod x86 {
         0xc671_78f2,
     ];
 
+    // Below, arrays are filled by loops and never by `map`, whose closure would be a call: it has not the features of what it is in.
+
     /// Four words of the round constants.
     #[inline]
     #[target_feature(enable = "sse2")]
     fn constants(four: usize) -> __m128i {
-        let at = |n: usize| ROUND[4 * four + n] as i32;
-        _mm_set_epi32(at(3), at(2), at(1), at(0))
+        let [first, second, third, fourth] =
+            [ROUND[4 * four], ROUND[4 * four + 1], ROUND[4 * four + 2], ROUND[4 * four + 3]];
+        _mm_set_epi32(fourth as i32, third as i32, second as i32, first as i32)
     }
 
     /// The instructions want a state as (a, b, e, f) and (c, d, g, h), the first word highest. Four rounds of each lane stand side by
@@ -210,8 +215,12 @@ mod x86 {
     #[target_feature(enable = "sha,sse4.1,ssse3")]
     pub(super) fn compress<const N: usize>(states: &mut [[u32; 8]; N], inputs: [&[Block]; N]) {
         let swap = _mm_set_epi64x(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203);
-        let mut abef = states.map(|[a, b, _, _, e, f, _, _]| _mm_set_epi32(a as i32, b as i32, e as i32, f as i32));
-        let mut cdgh = states.map(|[_, _, c, d, _, _, g, h]| _mm_set_epi32(c as i32, d as i32, g as i32, h as i32));
+        let (mut abef, mut cdgh) = ([_mm_setzero_si128(); N], [_mm_setzero_si128(); N]);
+        for lane in 0..N {
+            let [a, b, c, d, e, f, g, h] = states[lane];
+            abef[lane] = _mm_set_epi32(a as i32, b as i32, e as i32, f as i32);
+            cdgh[lane] = _mm_set_epi32(c as i32, d as i32, g as i32, h as i32);
+        }
         for n in 0..inputs.first().map_or(0, |input| input.len()) {
             let before = (abef, cdgh);
             let mut words = [[_mm_setzero_si128(); 4]; N];
@@ -242,11 +251,12 @@ mod x86 {
                 cdgh[lane] = _mm_add_epi32(cdgh[lane], before.1[lane]);
             }
         }
-        for ((state, abef), cdgh) in states.iter_mut().zip(abef).zip(cdgh) {
+        for lane in 0..N {
+            let (abef, cdgh) = (abef[lane], cdgh[lane]);
             let (ab, ef) = (_mm_extract_epi64::<1>(abef) as u64, _mm_extract_epi64::<0>(abef) as u64);
             let (cd, gh) = (_mm_extract_epi64::<1>(cdgh) as u64, _mm_extract_epi64::<0>(cdgh) as u64);
-            for (two, words) in [ab, cd, ef, gh].into_iter().zip(state.as_chunks_mut::<2>().0) {
-                *words = [(two >> 32) as u32, two as u32];
+            for (two, words) in [ab, cd, ef, gh].iter().zip(states[lane].as_chunks_mut::<2>().0) {
+                *words = [(*two >> 32) as u32, *two as u32];
             }
         }
     }

@@ -35,7 +35,7 @@ impl<'r> ListedRecord<'r> {
         let (mut sealed_etag, mut parts, mut storage_class) = (None, None, None);
         let fields = d.map()?.ok_or_else(|| Error::message("a map of unknown length"))?;
         for _ in 0..fields {
-            match d.u32()? {
+            match number(&mut d)? {
                 0 => write = Some(d.decode()?),
                 1 => null = Some(d.bool()?),
                 3 => owner = Some(d.str()?),
@@ -68,13 +68,25 @@ impl<'r> ListedRecord<'r> {
 fn storage_class<'r>(d: &mut Decoder<'r>) -> Result<Option<&'r str>, Error> {
     let fields = d.map()?.ok_or_else(|| Error::message("a map of unknown length"))?;
     for _ in 0..fields {
-        match d.u32()? {
+        match number(d)? {
             STORAGE_CLASS => return d.decode(),
             number if number > STORAGE_CLASS => break,
             _ => skip(d)?,
         }
     }
     Ok(None)
+}
+
+/// A field's number; small ones are one byte.
+#[inline]
+fn number(d: &mut Decoder<'_>) -> Result<u32, Error> {
+    match d.input().get(d.position()) {
+        Some(small @ 0..24) => {
+            d.set_position(d.position() + 1);
+            Ok(u32::from(*small))
+        }
+        _ => d.u32(),
+    }
 }
 
 /// Skips one value, as `Decoder::skip` does, which looks at every text in it and takes seven times as long.

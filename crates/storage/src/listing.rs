@@ -27,6 +27,9 @@ pub struct ListingQuery {
     pub limit: usize,
 }
 
+/// Objects that room is made for at once: S3's largest page.
+const ROOM: usize = 1000;
+
 /// Objects, or keys rolled up at the delimiter, each ascending.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -268,7 +271,7 @@ impl Shared {
             None => Section::Objects.row(&query.prefix),
             Some(after) => Section::Objects.behind(after, query, &[0]),
         };
-        let mut listing = Listing::default();
+        let mut listing = Listing { objects: Vec::with_capacity(query.limit.min(ROOM)), ..Listing::default() };
         let mut group = RecordGroup::new(&place.0);
         listing.next = self.roll(place, Section::Objects, &from, query, |item| {
             match item {
