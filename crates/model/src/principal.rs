@@ -176,10 +176,20 @@ pub struct KeyArn(String);
 
 impl KeyArn {
     pub fn new(region: &str, account: &AccountId, key_id: &str) -> Result<Self, InvalidName> {
-        format!("arn:{PARTITION}:kms:{region}:{account}:key/{key_id}").parse()
+        Self::read(["arn:", PARTITION, ":kms:", region, ":", account.as_str(), ":key/", key_id].concat())
     }
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+    fn read(text: String) -> Result<Self, InvalidName> {
+        let mut parts = text.split(':');
+        let start = [parts.next(), parts.next(), parts.next()] == [Some("arn"), Some(PARTITION), Some("kms")];
+        let region = parts.next().is_some_and(|region| !region.is_empty());
+        let account = parts.next().is_some_and(|account| account.parse::<AccountId>().is_ok());
+        let id = parts.next().and_then(|resource| resource.strip_prefix("key/")).is_some_and(|id| {
+            (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        });
+        if start && region && account && id && parts.next().is_none() { Ok(Self(text)) } else { Err(InvalidName) }
     }
     fn segment(&self, n: usize) -> &str {
         self.0.split(':').nth(n).unwrap_or_default()
@@ -199,18 +209,7 @@ impl KeyArn {
 impl FromStr for KeyArn {
     type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let parts: Vec<&str> = text.split(':').collect();
-        let [arn, partition, service, region, account, resource] = parts.as_slice() else { return Err(InvalidName) };
-        let id = resource.strip_prefix("key/").ok_or(InvalidName)?;
-        let ok = *arn == "arn"
-            && *partition == PARTITION
-            && *service == "kms"
-            && !region.is_empty()
-            && account.parse::<AccountId>().is_ok()
-            && !id.is_empty()
-            && id.len() <= 128
-            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if ok { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
+        Self::read(text.to_owned())
     }
 }
 
