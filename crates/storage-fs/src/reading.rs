@@ -152,3 +152,30 @@ fn complete(file: &File, mut buffer: Buffer, found: usize, want: usize, at: u64)
     buffer.set_filled(want);
     Ok(buffer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ranges of a file that is not in memory, before it is read through, while it is, and after.
+    #[tokio::test]
+    async fn ranges_are_right_wherever_they_come_from() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let bytes: Vec<u8> = (0..6_000_001_u32).map(|n| (n / 7 * 31) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let file = File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let (pool, warming) = (BufferPool::new(4 << 20), Warming::default());
+        for n in 0..200_u64 {
+            let start = n * 997_331 % 5_000_000;
+            let range = start..start + 1 + n * 7919 % 1_000_000;
+            let stream = read(path.clone(), (&pool, &warming), range.clone(), 65_552).await.unwrap();
+            let expected = &bytes[range.start as usize..range.end as usize];
+            assert!(stream.collect().await.unwrap() == expected, "{range:?}");
+        }
+        let beyond = read(path, (&pool, &warming), 6_000_000..6_000_002, 65_552).await;
+        assert_eq!(beyond.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
