@@ -2,6 +2,7 @@
 //! Must never do I/O and must never print a value: a checksum identifies the plaintext.
 
 mod hmac_lanes;
+mod md5_chain;
 mod md5_lanes;
 mod md5_pool;
 
@@ -12,6 +13,7 @@ pub use md5_pool::{Md5Body, Md5Pool};
 use aws_lc_rs::{digest as lc, hmac};
 use crc_fast::CrcAlgorithm;
 use md5::{Digest as _, Md5};
+use md5_chain::Chain;
 use std::fmt;
 use tresor_model::ChecksumAlgorithm;
 use xxhash_rust::{xxh3::Xxh3Default, xxh64::Xxh64};
@@ -143,7 +145,8 @@ pub struct DigestPlan {
 
 /// All digests of one body in one pass, 64 KiB at a time so that each byte is read from cache.
 pub struct Digester {
-    md5: Option<Md5>,
+    md5: Option<Chain>,
+    kernel: Kernel,
     sha256: Option<Sha256>,
     checksums: Vec<(ChecksumAlgorithm, Hasher)>,
     length: u64,
@@ -152,9 +155,11 @@ pub struct Digester {
 const PASS_BYTES: usize = 64 * 1024;
 
 impl Digester {
-    pub fn new(plan: &DigestPlan) -> Self {
+    /// `kernel` is what MD5 is computed with.
+    pub fn new(plan: &DigestPlan, kernel: Kernel) -> Self {
         Self {
-            md5: plan.md5.then(Md5::new),
+            kernel,
+            md5: plan.md5.then(Chain::default),
             sha256: plan.sha256.then(Sha256::new),
             checksums: plan.checksums.iter().map(|algorithm| (*algorithm, Hasher::new(*algorithm))).collect(),
             length: 0,
@@ -165,7 +170,7 @@ impl Digester {
         self.length += bytes.len() as u64;
         for pass in bytes.chunks(PASS_BYTES) {
             if let Some(md5) = &mut self.md5 {
-                md5.update(pass);
+                md5.update(self.kernel, pass);
             }
             if let Some(sha256) = &mut self.sha256 {
                 sha256.update(pass);
@@ -178,7 +183,7 @@ impl Digester {
 
     pub fn finish(self) -> Digests {
         Digests {
-            md5: self.md5.map(|md5| md5.finalize().into()),
+            md5: self.md5.map(Chain::finish),
             sha256: self.sha256.map(Sha256::finish),
             checksums: self.checksums.into_iter().map(|(algorithm, hasher)| (algorithm, hasher.finish())).collect(),
             length: self.length,

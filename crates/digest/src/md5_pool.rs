@@ -1,9 +1,11 @@
 //! MD5 of many bodies in flight: whoever receives a body hands its pieces over and goes on, and a thread takes up to a register full of
 //! bodies forward at once. The longer queue is, the faster each byte: the lanes fill.
 
-use crate::md5_lanes::{BLOCK, Kernel, MAX_LANES, START, digest_of, padded};
+use crate::{
+    md5_chain::Chain,
+    md5_lanes::{BLOCK, Kernel, MAX_LANES},
+};
 use bytes::{Buf, Bytes};
-use md5::block_api::compress;
 use parking_lot::{Condvar, Mutex};
 use std::{collections::VecDeque, fmt, sync::Arc, thread};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
@@ -79,42 +81,6 @@ struct Inner {
     chain: Chain,
 }
 
-/// How far a body was hashed.
-struct Chain {
-    state: [u32; 4],
-    /// Less than a block.
-    tail: Vec<u8>,
-    length: u64,
-}
-
-impl Default for Chain {
-    fn default() -> Self {
-        Self { state: START, tail: Vec::with_capacity(BLOCK), length: 0 }
-    }
-}
-
-impl Chain {
-    /// Fills up a block that was begun; what is left of the piece starts a block.
-    fn take_head(&mut self, piece: &mut Bytes) {
-        self.length += piece.len() as u64;
-        if self.tail.is_empty() {
-            return;
-        }
-        let missing = (BLOCK - self.tail.len()).min(piece.len());
-        self.tail.extend_from_slice(&piece[..missing]);
-        piece.advance(missing);
-        if self.tail.len() == BLOCK {
-            compress(&mut self.state, self.tail.as_chunks().0);
-            self.tail.clear();
-        }
-    }
-
-    fn finish(mut self) -> [u8; 16] {
-        compress(&mut self.state, padded(&self.tail, self.length).as_chunks().0);
-        digest_of(&self.state)
-    }
-}
-
 impl Md5Pool {
     /// With a thread for every four processors. Errors: a thread that cannot be started.
     pub fn new(kernel: Kernel) -> std::io::Result<Self> {
@@ -135,6 +101,11 @@ impl Md5Pool {
             thread::Builder::new().name("md5".into()).spawn(move || queue.work())?;
         }
         Ok(Self(Arc::new(Pool { queue })))
+    }
+
+    /// The kernel that bodies are hashed with.
+    pub fn kernel(&self) -> Kernel {
+        self.0.queue.kernel
     }
 
     /// A body of its own.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
 use std::sync::{Arc, Mutex};
-use tresor_digest::{DigestPlan, Digester, Digests, Md5Body, Md5Pool};
+use tresor_digest::{DigestPlan, Digester, Digests, Kernel, Md5Body, Md5Pool};
 use tresor_envelope::{BodyError, PlainBody, PlainSource};
 use tresor_front::{Body, Headers};
 use tresor_model::{Checksum, ChecksumAlgorithm};
@@ -164,7 +164,7 @@ impl Expectations {
 /// Reads a body whole: documents, and the bodies nobody expects.
 /// Errors: those of the body, `MaxMessageLengthExceeded`, broken promises.
 pub(crate) async fn read_whole(body: &mut Body, expected: Expectations, limit: usize) -> Result<Bytes, S3Error> {
-    let mut digester = Digester::new(&expected.plan(false, None));
+    let mut digester = Digester::new(&expected.plan(false, None), Kernel::Scalar);
     let mut whole = BytesMut::new();
     while let Some(piece) = body.next().await? {
         if whole.len() + piece.len() > limit {
@@ -242,7 +242,8 @@ impl Passing {
         let beside = plan.md5 && length.is_none_or(|length| length >= BESIDE_FROM);
         let md5 = pool.filter(|_| beside).map(Md5Pool::body);
         plan.md5 &= md5.is_none();
-        Self { digester: Digester::new(&plan), md5 }
+        let kernel = pool.map_or(Kernel::Scalar, Md5Pool::kernel);
+        Self { digester: Digester::new(&plan, kernel), md5 }
     }
 
     async fn update(&mut self, piece: &Bytes) {

@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use tresor_digest::{DigestPlan, Digester, Digests};
+use tresor_digest::{DigestPlan, Digester, Digests, Kernel};
 use tresor_envelope::{
     Binding, BodyError, DataKey, Envelope, Header, PartParams, PlainSource, RecordKey, SealedBody, SseMode,
     WrappedKeys, seal, unwrap, wrap,
@@ -102,8 +102,10 @@ impl World {
     }
 
     fn sealed(&self, key: tresor_envelope::ContentKey, envelope: &Envelope, number: u16, body: &[u8]) -> SealedBody {
-        let mut digester =
-            Digester::new(&DigestPlan { md5: true, sha256: false, checksums: vec![ChecksumAlgorithm::Crc32] });
+        let mut digester = Digester::new(
+            &DigestPlan { md5: true, sha256: false, checksums: vec![ChecksumAlgorithm::Crc32] },
+            Kernel::Scalar,
+        );
         digester.update(body);
         let source = Whole { body: Some(Bytes::copy_from_slice(body)), digests: digester.finish() };
         seal(key, &envelope.header, PartParams::fresh(number, &*self.machine), Box::new(source))
