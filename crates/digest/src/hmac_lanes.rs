@@ -48,14 +48,26 @@ impl HmacLanes {
     /// The messages' tags in their order. Messages of about one length are the fastest.
     pub fn tags(&self, messages: [&[u8]; LANES]) -> [[u8; 32]; LANES] {
         let mut states = [self.inner; LANES];
-        let split = messages.map(|message| message.as_chunks::<BLOCK>());
-        advance(&mut states, split.map(|(whole, _)| whole));
-        let tails = std::array::from_fn(|lane| Tail::of(split[lane].1, messages[lane].len()));
-        advance(&mut states, tails.each_ref().map(Tail::blocks));
-        let tails = states.map(|state| Tail::of(&bytes(&state), 32));
+        let mut whole: [&[Block]; LANES] = [&[]; LANES];
+        let mut tails = [Tail::EMPTY; LANES];
+        for lane in 0..LANES {
+            let (blocks, rest) = messages[lane].as_chunks();
+            whole[lane] = blocks;
+            tails[lane].fill(rest, messages[lane].len());
+        }
+        advance(&mut states, whole);
+        advance(&mut states, blocks_of(&tails));
+        let mut tails = [Tail::EMPTY; LANES];
+        for lane in 0..LANES {
+            tails[lane].fill(&bytes(&states[lane]), 32);
+        }
         let mut states = [self.outer; LANES];
-        advance(&mut states, tails.each_ref().map(Tail::blocks));
-        states.map(|state| bytes(&state))
+        advance(&mut states, blocks_of(&tails));
+        let mut tags = [[0; 32]; LANES];
+        for lane in 0..LANES {
+            tags[lane] = bytes(&states[lane]);
+        }
+        tags
     }
 }
 
@@ -66,19 +78,23 @@ struct Tail {
 }
 
 impl Tail {
+    const EMPTY: Self = Self { blocks: [[0; BLOCK]; 2], count: 0 };
+
     /// `length` bytes of a message come behind the block of the key; `rest` is what fills no block.
-    #[inline]
-    fn of(rest: &[u8], length: usize) -> Self {
-        let mut blocks = [[0; BLOCK]; 2];
-        let count = if rest.len() < BLOCK - 8 { 1 } else { 2 };
-        blocks[0][..rest.len()].copy_from_slice(rest);
-        blocks[0][rest.len()] = 0x80;
-        blocks[count - 1][BLOCK - 8..].copy_from_slice(&(8 * (BLOCK + length) as u64).to_be_bytes());
-        Self { blocks, count }
+    fn fill(&mut self, rest: &[u8], length: usize) {
+        self.count = if rest.len() < BLOCK - 8 { 1 } else { 2 };
+        self.blocks[0][..rest.len()].copy_from_slice(rest);
+        self.blocks[0][rest.len()] = 0x80;
+        self.blocks[self.count - 1][BLOCK - 8..].copy_from_slice(&(8 * (BLOCK + length) as u64).to_be_bytes());
     }
-    fn blocks(&self) -> &[Block] {
-        &self.blocks[..self.count]
+}
+
+fn blocks_of(tails: &[Tail; LANES]) -> [&[Block]; LANES] {
+    let mut blocks: [&[Block]; LANES] = [&[]; LANES];
+    for lane in 0..LANES {
+        blocks[lane] = &tails[lane].blocks[..tails[lane].count];
     }
+    blocks
 }
 
 #[inline]
@@ -93,11 +109,17 @@ fn bytes(state: &[u32; 8]) -> [u8; 32] {
 /// Takes every state over its blocks: together as far as the shortest goes, then each by itself.
 fn advance(states: &mut [[u32; 8]; LANES], inputs: [&[Block]; LANES]) {
     let together = inputs.iter().map(|input| input.len()).min().unwrap_or(0);
-    compress(states, inputs.map(|input| &input[..together]));
-    for (state, input) in states.iter_mut().zip(inputs).filter(|(_, input)| input.len() > together) {
-        let mut alone = [*state];
-        compress(&mut alone, [&input[together..]]);
-        [*state] = alone;
+    let mut common = inputs;
+    for input in &mut common {
+        *input = &input[..together];
+    }
+    compress(states, common);
+    for (state, input) in states.iter_mut().zip(inputs) {
+        if input.len() > together {
+            let mut alone = [*state];
+            compress(&mut alone, [&input[together..]]);
+            [*state] = alone;
+        }
     }
 }
 

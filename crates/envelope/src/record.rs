@@ -59,7 +59,11 @@ impl RecordKey {
         let held = &group.slots[..group.filled];
         match &self.lanes {
             Some(lanes) => {
-                let tags = lanes.tags(array::from_fn(|n| held.get(n).map_or(&[][..], |held| &held.message)));
+                let mut messages: [&[u8]; LANES] = [&[]; LANES];
+                for (message, held) in messages.iter_mut().zip(held) {
+                    *message = &held.message;
+                }
+                let tags = lanes.tags(messages);
                 held.iter().zip(tags).try_for_each(|(held, tag)| same(&tag, &held.mac))?;
             }
             None => held.iter().try_for_each(|held| same(hmac::sign(&self.key, &held.message).as_ref(), &held.mac))?,
