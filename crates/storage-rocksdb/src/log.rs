@@ -57,7 +57,7 @@ fn damaged(what: &str, path: &Path) -> io::Error {
 
 impl Log {
     /// Opens the log and gives every entry that the index lacks, in order. What was acknowledged is in it or in RocksDB; a torn tail
-    /// was never acknowledged. Errors: InvalidData for an entry that is missing before one that is there.
+    /// was never acknowledged. Errors: InvalidData for an entry that is missing before one that is there, or that the index has seen.
     pub(crate) fn open(directory: &Path, mark: Mark) -> io::Result<(Self, Vec<Entry>)> {
         fs::create_dir_all(directory)?;
         let Replay { entries, paths, made, newest, next: expected } = replay(directory, mark)?;
@@ -193,6 +193,10 @@ pub(crate) fn replay(directory: &Path, mark: Mark) -> io::Result<Replay> {
         }
         replay.paths.push(path);
     }
+    if replay.next <= mark.applied {
+        // New entries would be numbered as old ones, and taken for what the index holds already.
+        return Err(damaged("entries that the index has seen are missing at the end", directory));
+    }
     Ok(replay)
 }
 
@@ -318,6 +322,22 @@ mod tests {
         drop(log);
         assert_eq!(sequences(&Log::open(home.path(), upto(5)).unwrap().1), [6]);
         assert!(Log::open(home.path(), upto(4)).is_err(), "an entry that is missing in front of others is damage");
+    }
+
+    /// Entries between the floor and what the index holds are needed too: for the rows that pass, and for the numbers of new entries.
+    #[test]
+    fn a_log_that_ends_before_what_the_index_holds_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut log, _) = Log::open(home.path(), upto(0)).unwrap();
+        for n in 1..=4 {
+            log.append(&rows(n)).unwrap();
+        }
+        drop(log);
+        let mark = |applied| Mark { applied, floor: 1 };
+        assert!(Log::open(home.path(), mark(4)).is_ok());
+        assert!(Log::open(home.path(), mark(5)).is_err(), "shorter");
+        fs::remove_file(only_file(home.path())).unwrap();
+        assert!(Log::open(home.path(), mark(4)).is_err(), "gone");
     }
 
     #[test]
