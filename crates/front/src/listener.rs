@@ -42,9 +42,9 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
 /// A request's head, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
-/// Characters of a user agent that an audit event keeps.
-const MAX_USER_AGENT: usize = 512;
+const MAX_HEAD: usize = 256 * 1024;
+/// Characters of a user agent and of a Host header that an audit event keeps.
+const MAX_TOLD: usize = 512;
 
 /// What an operator chooses.
 #[derive(Clone, Debug)]
@@ -170,7 +170,7 @@ impl Front {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME)
-            .max_buf_size(MAX_HEAD.max(256 * 1024))
+            .max_buf_size(MAX_HEAD)
             // A request has at most 100 headers, as hyper says by itself: room for another number would be allocated each time.
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
@@ -213,12 +213,12 @@ impl Front {
         };
         let origin = Origin {
             source_ip: Some(head.source_ip),
-            user_agent: head.text("user-agent").map(|agent| agent[..agent.len().min(MAX_USER_AGENT)].to_owned()),
+            user_agent: head.text("user-agent").map(cut),
             region: self.region.clone(),
             tls: tls.map(|tls| Tls {
                 version: tls.version,
                 cipher_suite: tls.cipher_suite.to_string(),
-                host: head.text("host").unwrap_or_default().to_owned(),
+                host: cut(head.text("host").unwrap_or_default()),
             }),
         };
         let mut span = AuditSpan::open(Arc::clone(&self.audit), Arc::clone(&request_id), origin);
@@ -369,6 +369,11 @@ fn is_unsigned_sts(head: &Head) -> bool {
         && head.path == "/"
         && head.text("authorization").is_none()
         && Authenticator::scope_service(head).is_none()
+}
+
+/// As much of a header as an event tells.
+fn cut(text: &str) -> String {
+    text.get(..MAX_TOLD).unwrap_or(text).to_owned()
 }
 
 /// The encryption an answer names, as figures show it.

@@ -1,6 +1,6 @@
 //! Checksums and entity tags, as values. Computing them is `digest`'s work.
 
-use crate::InvalidName;
+use crate::{InvalidName, bytes_of_hex};
 use std::{fmt, str::FromStr};
 
 /// The checksum algorithms of the S3 API model.
@@ -197,8 +197,6 @@ impl FromStr for ETag {
             Some((digits, n)) => (digits, Some(n.parse().map_err(|_| InvalidName)?)),
             None => (bare, None),
         };
-        let mut digest = [0; 16];
-        hex::decode_to_slice(hex_digits, &mut digest).map_err(|_| InvalidName)?;
-        Ok(Self { digest, parts })
+        Ok(Self { digest: bytes_of_hex(hex_digits).ok_or(InvalidName)?, parts })
     }
 }

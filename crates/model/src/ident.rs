@@ -3,6 +3,13 @@
 use crate::{Entropy, Timestamp};
 use std::{fmt, str::FromStr};
 
+/// The `N` bytes that twice as many hexadecimal digits stand for, and nothing else: the library would leave out a leading `0x`.
+pub fn bytes_of_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    (text.len() == 2 * N).then(|| hex::decode_to_slice(text, &mut bytes).ok())??;
+    Some(bytes)
+}
+
 macro_rules! id16 {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -38,12 +45,10 @@ macro_rules! id16 {
             type Err = crate::InvalidName;
             /// Reads 32 lower-case hex digits.
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                let mut bytes = [0; 16];
                 if text.bytes().any(|b| b.is_ascii_uppercase()) {
                     return Err(crate::InvalidName);
                 }
-                hex::decode_to_slice(text, &mut bytes).map_err(|_| crate::InvalidName)?;
-                Ok(Self(bytes))
+                bytes_of_hex(text).map(Self).ok_or(crate::InvalidName)
             }
         }
         impl<C> minicbor::Encode<C> for $name {
@@ -96,5 +101,19 @@ impl FromStr for VersionId {
     type Err = crate::InvalidName;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "null" { Ok(Self::Null) } else { text.parse().map(Self::Id) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_digits_are_read_in_one_spelling_and_length() {
+        assert_eq!(bytes_of_hex("00fF"), Some([0, 255]));
+        for text in ["", "00f", "00ff0", "0x00ff", "0x0f", "00fg", "\u{e9}ff"] {
+            assert_eq!(bytes_of_hex::<2>(text), None, "{text}");
+        }
+        assert!("0x000102030405060708090a0b0c0d0e0f".parse::<UploadId>().is_err());
     }
 }

@@ -14,7 +14,7 @@ mod time;
 pub use acl::{Acl, Grant, Grantee, Group, Permission, Reach, TooManyGrants};
 pub use change::{ChangeRecord, EventId, MAX_CHANGE_RECORD, RecordTooLong};
 pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType, ETag};
-pub use ident::{BucketId, UploadId, VersionId, WriteId};
+pub use ident::{BucketId, UploadId, VersionId, WriteId, bytes_of_hex};
 pub use names::{BucketName, InvalidName, ObjectKey};
 pub use principal::{AccountId, Caller, KeyArn, PARTITION, Principal, Session};
 pub use range::ByteRange;

@@ -41,8 +41,7 @@ impl fmt::Debug for BlobId {
 impl FromStr for BlobId {
     type Err = tresor_model::InvalidName;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut bytes = [0; 42];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| tresor_model::InvalidName)?;
+        let bytes: [u8; 42] = tresor_model::bytes_of_hex(text).ok_or(tresor_model::InvalidName)?;
         let (bucket, rest) = bytes.split_first_chunk::<16>().ok_or(tresor_model::InvalidName)?;
         let (owner, rest) = rest.split_first_chunk::<16>().ok_or(tresor_model::InvalidName)?;
         let (part, rest) = rest.split_first_chunk::<2>().ok_or(tresor_model::InvalidName)?;

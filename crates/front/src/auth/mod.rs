@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use tresor_audit::Claimed;
 use tresor_digest::HmacSha256;
 use tresor_identity::{Credential, Directory, NoSigner};
-use tresor_model::{Caller, Clock, Timestamp};
+use tresor_model::{Caller, Clock, Timestamp, bytes_of_hex};
 use zeroize::Zeroizing;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -345,14 +345,11 @@ fn payload(head: &Head, signer: Option<&dyn Fn() -> ChunkSigner>, version: SigVe
         (Some(mode), _) if mode.starts_with("STREAMING-AWS4-ECDSA") => {
             Err(AuthError::NotImplementedPayload(mode.to_owned()))
         }
-        (Some(value), _) => {
-            let mut hash = [0; 32];
-            match hex::decode_to_slice(value, &mut hash) {
-                Ok(()) => Ok(Payload::Hash(hash)),
-                // Only Signature Version 4 gives the header a meaning.
-                Err(_) if version == SigVersion::V4 => Err(AuthError::InvalidContentSha256(value.to_owned())),
-                Err(_) => Ok(Payload::Unsigned),
-            }
-        }
+        (Some(value), _) => match bytes_of_hex(value) {
+            Some(hash) => Ok(Payload::Hash(hash)),
+            // Only Signature Version 4 gives the header a meaning.
+            None if version == SigVersion::V4 => Err(AuthError::InvalidContentSha256(value.to_owned())),
+            None => Ok(Payload::Unsigned),
+        },
     }
 }

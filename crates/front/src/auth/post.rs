@@ -85,6 +85,7 @@ impl Authenticator {
         if !key.made(signature, policy) {
             return Err(mismatch(scope.access_key_id, policy, signature));
         }
+        self.keep_signing_key(&scope, &key);
         let info = AuthInfo { version: SigVersion::V4, via: Via::Form };
         Ok((credential.caller(scope.access_key_id, head.source_ip, head.secure), info))
     }

@@ -17,6 +17,11 @@ use tresor_identity::Credential;
 use tresor_model::Timestamp;
 
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// Headers that a signature may name: no request has more. Each may be named once, so what is signed is never longer than what was sent.
+const MAX_SIGNED: usize = 100;
+/// The longest region and the longest service of a credential, and the longest access key id, in bytes.
+const MAX_SCOPE_TEXT: usize = 64;
+const MAX_KEY_ID: usize = 128;
 /// The longest life of a presigned URL, in seconds: seven days.
 const MAX_EXPIRES: u64 = 604_800;
 
@@ -40,7 +45,8 @@ impl<'a> Scope<'a> {
             return None;
         };
         let date_ok = date.len() == 8 && date.bytes().all(|b| b.is_ascii_digit());
-        (date_ok && !key.is_empty()).then_some(Self { credential, access_key_id: key, date, region, service })
+        let short = region.len().max(service.len()) <= MAX_SCOPE_TEXT && key.len() <= MAX_KEY_ID;
+        (date_ok && short && !key.is_empty()).then_some(Self { credential, access_key_id: key, date, region, service })
     }
     /// Without the access key.
     fn text(&self) -> &'a str {
@@ -62,6 +68,17 @@ impl Claim<'_> {
     fn signs(&self, header: &str) -> bool {
         self.signed_headers.split(';').any(|signed| signed == header)
     }
+    /// Whether each header is named once, and not more than a request can have.
+    fn names_each_once(&self) -> bool {
+        let mut names = [""; MAX_SIGNED];
+        for (n, name) in self.signed_headers.split(';').enumerate() {
+            if n == MAX_SIGNED || names[..n].contains(&name) {
+                return false;
+            }
+            names[n] = name;
+        }
+        true
+    }
 }
 
 impl Authenticator {
@@ -70,9 +87,9 @@ impl Authenticator {
         let (mut credential, mut signed, mut signature) = (None, None, None);
         for part in header[ALGORITHM.len()..].split(',') {
             match part.trim().split_once('=') {
-                Some(("Credential", value)) => credential = Some(value),
-                Some(("SignedHeaders", value)) => signed = Some(value),
-                Some(("Signature", value)) => signature = Some(value),
+                Some(("Credential", value)) if credential.is_none() => credential = Some(value),
+                Some(("SignedHeaders", value)) if signed.is_none() => signed = Some(value),
+                Some(("Signature", value)) if signature.is_none() => signature = Some(value),
                 _ => return Err(malformed("The authorization header is malformed.")),
             }
         }
@@ -155,6 +172,14 @@ impl Authenticator {
     }
 
     fn check(&self, head: &Head, claim: Claim<'_>, via: Via) -> Result<Authenticated, AuthError> {
+        if !claim.names_each_once() {
+            return Err(match via {
+                Via::Query => AuthError::MalformedQuery("X-Amz-SignedHeaders must name each header once.".to_owned()),
+                _ => AuthError::MalformedHeader(
+                    "The authorization header is malformed; SignedHeaders must name each header once.".to_owned(),
+                ),
+            });
+        }
         let unsigned: Vec<String> = head
             .headers
             .keys()
@@ -189,6 +214,7 @@ impl Authenticator {
             let (access_key_id, provided) = (key_id.to_owned(), claim.signature.to_owned());
             return Err(AuthError::SignatureDoesNotMatch { access_key_id, string_to_sign, provided });
         }
+        self.keep_signing_key(&claim.scope, &key);
         let signer = || ChunkSigner {
             key: key.bytes.clone(),
             date_time: claim.date_time.clone(),
@@ -209,13 +235,19 @@ impl Authenticator {
         let day = Timestamp::parse_basic(&format!("{}T000000Z", scope.date)).unwrap_or_default();
         let time = UNIX_EPOCH + Duration::from_secs(day.seconds());
         let key = generate_signing_key(credential.secret.expose(), time, scope.region, scope.service);
-        let key = Arc::new(SigningKey::new(key.as_ref()));
+        Arc::new(SigningKey::new(key.as_ref()))
+    }
+
+    /// Keeps a key by which a signature was found right: strangers fill no memory.
+    pub(super) fn keep_signing_key(&self, scope: &Scope<'_>, key: &Arc<SigningKey>) {
         let mut keys = self.signing_keys.lock();
+        if keys.contains_key(scope.credential) {
+            return;
+        }
         if keys.len() >= MAX_SIGNING_KEYS {
             keys.clear();
         }
-        keys.insert(scope.credential.to_owned(), Arc::clone(&key));
-        key
+        keys.insert(scope.credential.to_owned(), Arc::clone(key));
     }
 }
 
@@ -374,6 +406,13 @@ pub(super) mod tests {
             check("/test.txt", &[("range", "bytes=0-8")], signed, range),
             Err(AuthError::SignatureDoesNotMatch { .. })
         ));
+        let many = format!("{signed};{}", (0..100).map(|n| format!("h{n}")).collect::<Vec<_>>().join(";"));
+        for names in [format!("{signed};host"), many] {
+            assert!(matches!(
+                check("/test.txt", &[("range", "bytes=0-9")], &names, range),
+                Err(AuthError::MalformedHeader(_))
+            ));
+        }
         assert!(matches!(
             check("/test.txt", &[("range", "bytes=0-9"), ("x-amz-acl", "private")], signed, range),
             Err(AuthError::HeadersNotSigned(_))
