@@ -39,7 +39,7 @@ impl HmacLanes {
         let state = |pad: u8| {
             let block = zeroize::Zeroizing::new(padded.map(|byte| byte ^ pad));
             let mut states = [START; LANES];
-            advance(&mut states, [&[*block], &[], &[], &[]]);
+            advance(&mut states, [std::array::from_ref(&*block), &[], &[], &[]]);
             states[0]
         };
         Some(Self { inner: state(0x36), outer: state(0x5c) })

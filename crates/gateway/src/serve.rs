@@ -268,7 +268,7 @@ impl Gateway {
             });
         };
         let arrived = if matched.is_form {
-            post::open(self, request, &mut target, span).await
+            Box::pin(post::open(self, request, &mut target, span)).await
         } else {
             let Request { head, caller, auth, body } = request;
             Ok(Arrived { head, caller, auth, payload: Payload::Body(body) })
