@@ -182,7 +182,7 @@ def measured_row(home, row, servers, limits, others, options):
     if narrow and row.get("wide"):
         endpoints["avx512-off"] = narrow
     for name, peer in others.items():
-        if not re.search(peer.get("skip", "^$"), row["name"]):
+        if row.get("peers", True) and not re.search(peer.get("skip", "^$"), row["name"]):
             endpoints[name] = {key: value for key, value in peer.items() if key not in ("note", "skip")}
     report = measure(home, endpoints, row["arguments"], options)
     found = figures(report["results"][0])
