@@ -58,7 +58,7 @@ def measure(home, endpoints, arguments, options):
     targets, out = home / "targets.json", home / "run.json"
     targets.touch(mode=0o600)
     targets.write_text(json.dumps({"endpoint": [{"name": name, **endpoint} for name, endpoint in endpoints.items()]}))
-    command = [binary(), "bench", "--quiet", "--targets", str(targets), "--json", str(out), "--bucket", "bench", "--keep"]
+    command = [binary(), "bench", "--quiet", "--targets", str(targets), "--json", str(out), "--bucket", "bench", "--keep", "--hold-others"]
     command += ["--rounds", str(options.rounds), "--duration", str(options.seconds), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
     if not out.exists():

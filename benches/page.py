@@ -84,7 +84,7 @@ def markdown(run):
         "HTTP and the disk allow on the machine: hyper, AES-256-GCM and fsync, one log with group commit for bodies up to 1 MiB and a file each",
         "above it; with MD5 where the row says so. It has no authentication, no metadata, no keys. Its files go through the page cache: a ratio",
         "above 1 says that the page cache costs more than writing past it, as Tresor does. What it deletes is not durable, and its listing is",
-        "held in memory. Client and server share the processors.",
+        "held in memory. Client and server share the processors; every other server is stopped during a turn.",
         "",
         f"- commit {run['commit']}, {run['date']}, {run['build']} build, {'quick' if run['quick'] else 'full'} run of {run['seconds_taken']} s, "
         f"{run['rounds']} rounds of {run['seconds']} s",

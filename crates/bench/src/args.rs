@@ -92,6 +92,10 @@ pub(crate) struct RunArgs {
     /// The server's processes, whose processor time is counted; found by the port when it is on this machine.
     #[arg(long, value_delimiter = ',')]
     pub server_pid: Vec<i32>,
+    /// Stops the servers on this machine while it is another one's turn, so that nobody pays for what they do in the background. They go
+    /// on at the end; a bench that is killed leaves them stopped (kill -CONT).
+    #[arg(long)]
+    pub hold_others: bool,
     /// Keys of this run begin with it; with --keep, objects that are there already are read again.
     #[arg(long)]
     pub prefix: Option<String>,

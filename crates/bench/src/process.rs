@@ -1,6 +1,7 @@
 //! What processes and the machine used, from /proc: processor time, memory, bytes written.
 
-use nix::{time::clock_getcpuclockid, unistd::Pid};
+use nix::{time::clock_getcpuclockid, unistd};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::{HashMap, HashSet},
     fs,
@@ -54,7 +55,7 @@ fn tree(roots: &[i32]) -> HashSet<i32> {
 /// The process's CPU clock counts nanoseconds, /proc/PID/stat hundredths of a second; both count threads that ended.
 fn cpu(pid: i32, stat: &[u64]) -> Duration {
     let field = |n: usize| ticks(stat.get(n).copied().unwrap_or(0));
-    let own = clock_getcpuclockid(Pid::from_raw(pid)).and_then(|clock| clock.now());
+    let own = clock_getcpuclockid(unistd::Pid::from_raw(pid)).and_then(|clock| clock.now());
     // Children that ended are counted at their parent.
     own.map_or_else(|_| field(11) + field(12), Duration::from) + field(13) + field(14)
 }
@@ -79,6 +80,34 @@ pub(crate) fn usage(roots: &[i32], reset_peak: bool) -> Usage {
         }
     }
     sum
+}
+
+/// Servers of which one runs at a time. All go on when this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Held(HashSet<i32>);
+
+impl Held {
+    /// Lets `these` and what is below them run, and stops the `others`.
+    pub(crate) fn turn(&mut self, these: &[i32], others: &[i32]) {
+        let these = tree(these);
+        let stop: HashSet<i32> = tree(others).difference(&these).copied().collect();
+        signal(self.0.difference(&stop), Signal::CONT);
+        signal(stop.difference(&self.0), Signal::STOP);
+        self.0 = stop;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        signal(self.0.iter(), Signal::CONT);
+    }
+}
+
+fn signal<'a>(pids: impl Iterator<Item = &'a i32>, signal: Signal) {
+    for pid in pids.filter_map(|pid| Pid::from_raw(*pid)) {
+        // One that has ended, or is another user's, stays as it is.
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// Processor time of this process.
@@ -150,6 +179,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::{Child, Command};
     use std::{net::TcpListener, process};
 
     #[test]
@@ -164,5 +194,34 @@ mod tests {
         }
         assert!(before.resident_bytes > 0 && before.peak_resident_bytes >= before.resident_bytes);
         assert!(own_cpu() > Duration::from_millis(5));
+    }
+
+    /// Field 3 of proc(5).
+    fn is_stopped(child: &Child) -> bool {
+        let text = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        text.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('T'))
+    }
+    fn soon(what: impl Fn() -> bool) -> bool {
+        (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            what()
+        })
+    }
+
+    #[test]
+    fn one_server_runs_at_a_time_and_all_go_on_in_the_end() {
+        let mut servers = [0, 1].map(|_| Command::new("sleep").arg("60").spawn().unwrap());
+        let pids = [servers[0].id() as i32, servers[1].id() as i32];
+        let mut held = Held::default();
+        for turn in [0, 1, 1, 0] {
+            held.turn(&pids[turn..=turn], &pids);
+            assert!(soon(|| !is_stopped(&servers[turn]) && is_stopped(&servers[1 - turn])), "turn of {turn}");
+        }
+        drop(held);
+        assert!(soon(|| !servers.iter().any(is_stopped)));
+        for server in &mut servers {
+            server.kill().unwrap();
+            server.wait().unwrap();
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     case::{Case, Operation},
     client::Payload,
     measure::{self, Pace},
-    process::Machine,
+    process::{Held, Machine},
     report::{self, CaseResult, EndpointNamed, EndpointResult, FORM, Report},
     targets::{self, Defaults, Target},
 };
@@ -69,7 +69,15 @@ pub(crate) fn run(args: RunArgs) -> Result<(), String> {
     for target in &targets {
         measure::make_bucket(target, &cases[0])?;
     }
-    let course = Running { targets: &targets, pace, prefix: &prefix, run: &run, rounds: args.rounds, bar: &bar };
+    let course = Running {
+        targets: &targets,
+        pace,
+        prefix: &prefix,
+        run: &run,
+        rounds: args.rounds,
+        hold_others: args.hold_others,
+        bar: &bar,
+    };
     let to_stdout = args.json.as_deref() == Some(Path::new("-"));
     let mut filled = HashSet::new();
     for case in cases {
@@ -203,6 +211,8 @@ struct Running<'a> {
     prefix: &'a str,
     run: &'a str,
     rounds: u32,
+    /// The other servers stand still during a turn.
+    hold_others: bool,
     bar: &'a ProgressBar,
 }
 
@@ -219,6 +229,8 @@ impl Running<'_> {
                 median: None,
             })
             .collect();
+        let servers: Vec<i32> = self.targets.iter().flat_map(|target| target.server_pids.iter().copied()).collect();
+        let mut held = Held::default();
         for round in 0..self.rounds {
             for turn in 0..self.targets.len() {
                 // Whoever begins gains or loses by it: each begins in its turn.
@@ -227,6 +239,9 @@ impl Running<'_> {
                 self.bar.set_message(format!("{name} at {}", target.name));
                 self.bar.tick();
                 if result.skipped.is_none() {
+                    if self.hold_others {
+                        held.turn(&target.server_pids, &servers);
+                    }
                     match self.round(at, target, &case, round, filled) {
                         Ok(measured) => result.rounds.push(measured),
                         Err(why) => result.skipped = Some(why),
