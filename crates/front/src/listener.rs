@@ -222,14 +222,15 @@ impl Front {
             }),
         };
         let mut span = AuditSpan::open(Arc::clone(&self.audit), Arc::clone(&request_id), origin);
-        let service = self.service(&head);
+        let named = Authenticator::scope_service(&head);
+        let service = self.service(&head, named);
         span.service(service.signing_name());
         let progress = Arc::new(Progress { ended: AtomicBool::new(body.is_end_stream()), bytes: AtomicU64::new(0) });
         let body = Watched { body, progress: Arc::clone(&progress) };
         let facts = DataFacts::of(&head, tls);
         let is_s3 = service.signing_name() == "s3";
         let admitted = match service.document_limit() {
-            None => match Authenticator::check_service(&head, service.signing_name())
+            None => match Authenticator::check_service(&head, named, service.signing_name())
                 .and_then(|()| self.authenticator.authenticate(&head))
             {
                 Ok(who) => Ok((who, body.map_err(BoxError::from).boxed_unsync())),
@@ -330,12 +331,12 @@ impl Front {
     }
 
     /// By `X-Amz-Target`, then by the credential scope. A form or a query may come without a signature: STS answers those, for IAM too.
-    fn service(&self, head: &Head) -> &Arc<dyn Service> {
+    fn service(&self, head: &Head, scope_names: Option<&str>) -> &Arc<dyn Service> {
         let name = match head.text("x-amz-target") {
             Some(target) if target.starts_with("TrentService.") => Some("kms"),
             Some(target) if target.contains("CloudTrail_20131101.") => Some("cloudtrail"),
             _ if is_unsigned_sts(head) => Some("sts"),
-            _ => Authenticator::scope_service(head),
+            _ => scope_names,
         };
         let named = name.and_then(|name| self.services.iter().find(|service| service.signing_name() == name));
         named.unwrap_or(&self.services[0])

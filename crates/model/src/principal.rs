@@ -83,8 +83,10 @@ impl Principal {
     pub fn arn(&self) -> Option<String> {
         match self {
             Self::Anonymous => None,
-            Self::Root { account } => Some(format!("arn:{PARTITION}:iam::{account}:root")),
-            Self::User { account, path, name } => Some(format!("arn:{PARTITION}:iam::{account}:user{path}{name}")),
+            Self::Root { account } => Some(["arn:", PARTITION, ":iam::", account.as_str(), ":root"].concat()),
+            Self::User { account, path, name } => {
+                Some(["arn:", PARTITION, ":iam::", account.as_str(), ":user", path, name].concat())
+            }
             Self::AssumedRole { account, role, session, .. } => {
                 Some(format!("arn:{PARTITION}:sts::{account}:assumed-role/{role}/{session}"))
             }

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
-use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +22,7 @@ impl Timestamp {
     }
     /// `2026-11-23T20:57:11.000Z`, the form of S3's XML.
     pub fn iso8601(self) -> String {
-        self.iso8601_ascii().map(char::from).iter().collect()
+        ascii(&[&self.iso8601_ascii()])
     }
     /// The same as bytes, for who writes many.
     pub fn iso8601_ascii(self) -> [u8; 24] {
@@ -40,8 +40,7 @@ impl Timestamp {
     /// `20261123T205711Z`, the form of SigV4.
     pub fn basic(self) -> String {
         let iso = self.iso8601_ascii();
-        let kept = [&iso[0..4], &iso[5..7], &iso[8..13], &iso[14..16], &iso[17..19], b"Z"];
-        kept.iter().flat_map(|piece| piece.iter()).map(|byte| char::from(*byte)).collect()
+        ascii(&[&iso[0..4], &iso[5..7], &iso[8..13], &iso[14..16], &iso[17..19], b"Z"])
     }
     /// Reads an ISO 8601 / RFC 3339 instant.
     pub fn parse_iso8601(text: &str) -> Option<Self> {
@@ -50,8 +49,19 @@ impl Timestamp {
     }
     /// Reads SigV4's `20261123T205711Z`.
     pub fn parse_basic(text: &str) -> Option<Self> {
-        let format = format_description!("[year][month][day]T[hour][minute][second]Z");
-        let at = time::PrimitiveDateTime::parse(text, format).ok()?.assume_utc();
+        // Every request has one: read by place, and held against the calendar by the library.
+        let bytes: &[u8; 16] = text.as_bytes().try_into().ok()?;
+        let number = |at: usize, digits: usize| {
+            let digits = &bytes[at..at + digits];
+            let value = || digits.iter().fold(0_u16, |number, digit| number * 10 + u16::from(digit - b'0'));
+            digits.iter().all(u8::is_ascii_digit).then(value)
+        };
+        let two = |at| number(at, 2).and_then(|number| u8::try_from(number).ok());
+        if bytes[8] != b'T' || bytes[15] != b'Z' {
+            return None;
+        }
+        let day = time::Date::from_calendar_date(i32::from(number(0, 4)?), two(4)?.try_into().ok()?, two(6)?).ok()?;
+        let at = day.with_hms(two(9)?, two(11)?, two(13)?).ok()?.assume_utc();
         u64::try_from(at.unix_timestamp()).ok().map(|s| Self(s * 1000))
     }
     pub fn plus_millis(self, millis: u64) -> Self {
@@ -126,6 +136,10 @@ impl<'b, C> minicbor::Decode<'b, C> for Timestamp {
     fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
         d.u64().map(Self)
     }
+}
+
+fn ascii(pieces: &[&[u8]]) -> String {
+    String::from_utf8(pieces.concat()).expect("digits and signs of ASCII are UTF-8")
 }
 
 /// Where the time comes from: the machine's clock in the server, a settable one in tests.
@@ -206,7 +220,27 @@ mod tests {
         assert_eq!(at.iso8601(), "2013-05-24T00:00:00.000Z");
         assert_eq!(at.basic(), "20130524T000000Z");
         assert_eq!(Timestamp::parse_iso8601("2013-05-24T00:00:00Z"), Some(at));
-        assert_eq!(Timestamp::parse_basic("20130524T000000"), None);
+        assert_eq!(
+            Timestamp::parse_basic("20240229T235959Z").map(Timestamp::basic).as_deref(),
+            Some("20240229T235959Z")
+        );
+        for text in [
+            "20130524T000000",
+            "20130524T000000Z ",
+            "20130524t000000Z",
+            "20130524T000000z",
+            "+0130524T000000Z",
+            "20130024T000000Z",
+            "20131324T000000Z",
+            "20130229T000000Z",
+            "20130524T240000Z",
+            "20130524T006000Z",
+            "20130524T000060Z",
+            "2013052\u{e9}T00000Z",
+            "19691231T235959Z",
+        ] {
+            assert_eq!(Timestamp::parse_basic(text), None, "{text}");
+        }
     }
 
     #[test]

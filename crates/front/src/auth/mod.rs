@@ -213,8 +213,9 @@ impl Authenticator {
     }
 
     /// A signature of Signature Version 4 is for one service. Errors: MalformedHeader, MalformedQuery.
-    pub(crate) fn check_service(head: &Head, signing_name: &str) -> Result<(), AuthError> {
-        let Some(other) = Self::scope_service(head).filter(|name| *name != signing_name) else { return Ok(()) };
+    /// `named` is the service that the scope names.
+    pub(crate) fn check_service(head: &Head, named: Option<&str>, signing_name: &str) -> Result<(), AuthError> {
+        let Some(other) = named.filter(|name| *name != signing_name) else { return Ok(()) };
         let wrong = format!("incorrect service \"{other}\". This endpoint belongs to \"{signing_name}\".");
         Err(match head.query.get("X-Amz-Credential") {
             Some(_) => AuthError::MalformedQuery(format!("Error parsing the X-Amz-Credential parameter; {wrong}")),
