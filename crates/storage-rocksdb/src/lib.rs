@@ -19,7 +19,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use rocksdb::{BlockBasedOptions, Cache, ChecksumType, DB, DBCompressionType, Options};
+use rocksdb::{BlockBasedIndexType, BlockBasedOptions, Cache, ChecksumType, DB, DBCompressionType, Options};
 use std::{fmt, fs, path::Path, sync::Arc, thread};
 use tokio::sync::{mpsc, oneshot};
 use tresor_storage::{Batch, MetaError, MetaStore, Page, Partition, Scan, Visit};
@@ -69,6 +69,10 @@ fn options() -> Options {
     // RocksDB's own CRC-32C is slow without the instructions that a portable build leaves out.
     blocks.set_checksum_type(ChecksumType::XXH3);
     blocks.set_bloom_filter(10.0, false);
+    // In pieces: the whole of a large file's index is more than one of the cache's 64 parts holds, so it would be read and unpacked
+    // again for every row.
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
     blocks.set_cache_index_and_filter_blocks(true);
     // A read asks the newest files first, each time: not by the cache.
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
