@@ -9,11 +9,13 @@ use tresor_digest::Sha256;
 
 /// How long a body may stand still.
 const IDLE: Duration = Duration::from_secs(60);
-/// SHA-256 of nothing.
-const EMPTY: [u8; 32] = [
-    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
-    0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
-];
+/// SHA-256 of nothing, as signatures write it.
+pub(crate) const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+/// The same as bytes.
+const EMPTY: [u8; 32] = match hex::const_decode_to_array(EMPTY_SHA256.as_bytes()) {
+    Ok(bytes) => bytes,
+    Err(_) => panic!("64 digits"),
+};
 
 /// How a body fails its promises.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,22 +1,22 @@
 //! aws-chunked, without I/O: bytes go in, data comes out, signatures are checked on the way.
 //! Source: S3 API reference, "Signature calculations for the Authorization header: transferring payload in multiple chunks".
 
-use crate::body::BodyFault;
+use crate::{
+    auth::SigningKey,
+    body::{BodyFault, EMPTY_SHA256},
+};
 use bytes::{Buf, Bytes};
-use subtle::ConstantTimeEq;
+use std::sync::Arc;
 use tresor_digest::Sha256;
-use zeroize::Zeroizing;
 
 /// The longest chunk header, in bytes.
 const MAX_LINE: usize = 1024;
 /// All trailers together, in bytes.
 const MAX_TRAILERS: usize = 8 * 1024;
-/// SHA-256 of nothing.
-const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// What signs the chunks: the request's signing key and the chain of signatures.
 pub(crate) struct ChunkSigner {
-    pub key: Zeroizing<Vec<u8>>,
+    pub key: Arc<SigningKey>,
     /// `20261123T205711Z`
     pub date_time: String,
     /// `20261123/us-east-1/s3/aws4_request`
@@ -29,11 +29,10 @@ impl ChunkSigner {
     fn check(&mut self, algorithm: &str, parts: &[&str], signature: &str) -> Result<(), BodyFault> {
         let Self { date_time, scope, previous, .. } = self;
         let string = format!("{algorithm}\n{date_time}\n{scope}\n{previous}\n{}", parts.join("\n"));
-        let expected = aws_sigv4::sign::v4::calculate_signature(&self.key[..], string.as_bytes());
-        if !bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
+        if !self.key.made(signature, &string) {
             return Err(BodyFault::ChunkSignature);
         }
-        self.previous = expected;
+        signature.clone_into(&mut self.previous);
         Ok(())
     }
 }
@@ -207,7 +206,7 @@ impl ChunkDecoder {
     fn end_chunk(&mut self) -> Result<(), BodyFault> {
         let Some(signer) = &mut self.signer else { return Ok(()) };
         let hash = hex::encode(std::mem::take(&mut self.hash).finish());
-        signer.check("AWS4-HMAC-SHA256-PAYLOAD", &[EMPTY, &hash], &self.signature)
+        signer.check("AWS4-HMAC-SHA256-PAYLOAD", &[EMPTY_SHA256, &hash], &self.signature)
     }
 
     fn trailer(&mut self, line: &str) -> Result<(), BodyFault> {
@@ -261,7 +260,7 @@ mod tests {
             "s3",
         );
         let signer = ChunkSigner {
-            key: Zeroizing::new(key.as_ref().to_vec()),
+            key: Arc::new(SigningKey::new(key.as_ref())),
             date_time: "20130524T000000Z".into(),
             scope: "20130524/us-east-1/s3/aws4_request".into(),
             previous: "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9".into(),

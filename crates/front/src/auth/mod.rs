@@ -16,7 +16,6 @@ use tresor_audit::Claimed;
 use tresor_digest::HmacSha256;
 use tresor_identity::{Credential, Directory, NoSigner};
 use tresor_model::{Caller, Clock, Timestamp, bytes_of_hex};
-use zeroize::Zeroizing;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SigVersion {
@@ -161,21 +160,16 @@ const MAX_SKEW_MS: u64 = 15 * 60 * 1000;
 const MAX_SIGNING_KEYS: usize = 4096;
 
 /// The key of one access key, day, region and service.
-struct SigningKey {
-    /// For the chunks of a body.
-    bytes: Zeroizing<Vec<u8>>,
-    /// The same, ready for use.
-    mac: HmacSha256,
-}
+pub(crate) struct SigningKey(HmacSha256);
 
 impl SigningKey {
-    fn new(bytes: &[u8]) -> Self {
-        Self { bytes: Zeroizing::new(bytes.to_vec()), mac: HmacSha256::new(bytes) }
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        Self(HmacSha256::new(bytes))
     }
     /// Whether a signature, in lower-case hex, is the one of a text. Compares in constant time.
-    fn made(&self, signature: &str, text: &str) -> bool {
+    pub(crate) fn made(&self, signature: &str, text: &str) -> bool {
         let mut expected = [0; 64];
-        hex::encode_to_slice(self.mac.sign(text.as_bytes()), &mut expected).expect("64 digits are 32 bytes");
+        hex::encode_to_slice(self.0.sign(text.as_bytes()), &mut expected).expect("64 digits are 32 bytes");
         expected.ct_eq(signature.as_bytes()).into()
     }
 }

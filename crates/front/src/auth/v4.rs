@@ -5,7 +5,7 @@ use super::{
     AuthError, AuthInfo, Authenticated, Authenticator, MAX_SIGNING_KEYS, MAX_SKEW_MS, SigVersion, SigningKey, Via,
     payload,
 };
-use crate::{chunked::ChunkSigner, head::Head};
+use crate::{body::EMPTY_SHA256, chunked::ChunkSigner, head::Head};
 use aws_sigv4::sign::v4::generate_signing_key;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::{
@@ -216,7 +216,7 @@ impl Authenticator {
         }
         self.keep_signing_key(&claim.scope, &key);
         let signer = || ChunkSigner {
-            key: key.bytes.clone(),
+            key: Arc::clone(&key),
             date_time: claim.date_time.clone(),
             scope: scope.to_owned(),
             previous: claim.signature.to_owned(),
@@ -304,10 +304,9 @@ fn canonical_request(head: &Head, claim: &Claim<'_>, via: Via, path: &str) -> St
     match (&head.document_sha256, via) {
         (Some(document), _) => text.push_str(&hex::encode(document)),
         (None, Via::Query) => text.push_str(head.text("x-amz-content-sha256").unwrap_or("UNSIGNED-PAYLOAD")),
-        (None, Via::Header | Via::Nothing | Via::Form) => text.push_str(
-            head.text("x-amz-content-sha256")
-                .unwrap_or("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
-        ),
+        (None, Via::Header | Via::Nothing | Via::Form) => {
+            text.push_str(head.text("x-amz-content-sha256").unwrap_or(EMPTY_SHA256));
+        }
     }
     text
 }
