@@ -222,22 +222,13 @@ fn write_resource((kind, arn): &(&'static str, String), mut out: Object<'_>) {
     out.end();
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
 /// A drawn id as CloudTrail writes it: a UUID.
 pub fn uuid(id: &EventId) -> String {
     let mut id = *id;
     id[6] = 0x40 | (id[6] & 0x0f);
     id[8] = 0x80 | (id[8] & 0x3f);
-    let mut text = String::with_capacity(36);
-    for (place, byte) in id.iter().enumerate() {
-        if matches!(place, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
+    let text = hex::encode(id);
+    [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
 }
 
 /// CloudTrail's `userIdentity`.
@@ -313,7 +304,6 @@ fn session_context(caller: &Caller, session: &Session) -> Value {
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
-    use std::sync::Arc;
 
     fn account() -> AccountId {
         "111122223333".parse().expect("twelve digits")

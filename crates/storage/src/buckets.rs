@@ -7,7 +7,7 @@ use crate::{
     meta::{Batch, Expected, MetaError, Partition, Scan},
     outbox::kept,
     record::{Bucket, BucketRecord, BucketState},
-    rows::{self, open_record, seal_record},
+    rows::{self, open_record, seal_bytes, seal_record},
     store::{Shared, Store, partition},
 };
 use bytes::Bytes;
@@ -121,7 +121,7 @@ impl Store {
             .put(rows::bucket_state(), shared.bucket_state(id, BucketState::Open));
         for (kind, bytes) in documents {
             let row = rows::document(kind);
-            let value = seal_record(&shared.keys.records, partition(id), &row, &minicbor::bytes::ByteVec::from(bytes));
+            let value = seal_bytes(&shared.keys.records, partition(id), &row, &bytes);
             first = first.put(row, value);
         }
         shared.meta.commit(partition(id), first).await?;
@@ -210,8 +210,7 @@ impl Store {
             return Err(StoreError::Meta(format!("a document of {} bytes is too long", bytes.len())));
         }
         let row = rows::document(kind);
-        let value =
-            seal_record(&self.shared.keys.records, partition(bucket.id), &row, &minicbor::bytes::ByteVec::from(bytes));
+        let value = seal_bytes(&self.shared.keys.records, partition(bucket.id), &row, &bytes);
         self.shared.commit(bucket, Batch::default().put(row, value), self.record.as_ref()).await
     }
 
