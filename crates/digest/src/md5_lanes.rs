@@ -215,58 +215,29 @@ mod x86 {
         };
     }
 
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn rotate512<const LEFT: i32, const RIGHT: i32>(x: __m512i) -> __m512i {
-        _mm512_rol_epi32::<LEFT>(x)
+    /// AVX-512's instructions for the rotation and, by a table over (x, y, z), for each of the four functions; over registers of one width.
+    macro_rules! ternary {
+        ($features:literal, $register:ty, $roll:ident, $logic:ident, $rotate:ident $(, $function:ident = $table:literal)*) => {
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn $rotate<const LEFT: i32, const RIGHT: i32>(x: $register) -> $register {
+                $roll::<LEFT>(x)
+            }
+            $(
+                #[inline]
+                #[target_feature(enable = $features)]
+                fn $function(x: $register, y: $register, z: $register) -> $register {
+                    $logic::<$table>(x, y, z)
+                }
+            )*
+        };
     }
-    // The tables of the four functions as ternary logic over (x, y, z).
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn f512(x: __m512i, y: __m512i, z: __m512i) -> __m512i {
-        _mm512_ternarylogic_epi32::<0xca>(x, y, z)
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn g512(x: __m512i, y: __m512i, z: __m512i) -> __m512i {
-        _mm512_ternarylogic_epi32::<0xe4>(x, y, z)
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn h512(x: __m512i, y: __m512i, z: __m512i) -> __m512i {
-        _mm512_ternarylogic_epi32::<0x96>(x, y, z)
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn i512(x: __m512i, y: __m512i, z: __m512i) -> __m512i {
-        _mm512_ternarylogic_epi32::<0x39>(x, y, z)
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512vl")]
-    fn rotate512_half<const LEFT: i32, const RIGHT: i32>(x: __m256i) -> __m256i {
-        _mm256_rol_epi32::<LEFT>(x)
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512vl")]
-    fn f512_half(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
-        _mm256_ternarylogic_epi32::<0xca>(x, y, z)
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512vl")]
-    fn g512_half(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
-        _mm256_ternarylogic_epi32::<0xe4>(x, y, z)
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512vl")]
-    fn h512_half(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
-        _mm256_ternarylogic_epi32::<0x96>(x, y, z)
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512vl")]
-    fn i512_half(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
-        _mm256_ternarylogic_epi32::<0x39>(x, y, z)
-    }
+    #[rustfmt::skip]
+    ternary!("avx512f", __m512i, _mm512_rol_epi32, _mm512_ternarylogic_epi32,
+        rotate512, f512 = 0xca, g512 = 0xe4, h512 = 0x96, i512 = 0x39);
+    #[rustfmt::skip]
+    ternary!("avx512f,avx512vl", __m256i, _mm256_rol_epi32, _mm256_ternarylogic_epi32,
+        rotate512_half, f512_half = 0xca, g512_half = 0xe4, h512_half = 0x96, i512_half = 0x39);
 
     /// Rows to columns: word `n` of every lane in one register.
     #[inline]

@@ -301,6 +301,14 @@ mod tests {
     fn sequences(entries: &[Entry]) -> Vec<u64> {
         entries.iter().map(|entry| entry.sequence).collect()
     }
+    /// A new log with so many entries.
+    fn filled(directory: &Path, entries: u64) -> Log {
+        let (mut log, _) = Log::open(directory, upto(0)).unwrap();
+        for n in 1..=entries {
+            log.append(&rows(n)).unwrap();
+        }
+        log
+    }
     fn only_file(directory: &Path) -> PathBuf {
         fs::read_dir(directory).unwrap().next().unwrap().unwrap().path()
     }
@@ -328,11 +336,7 @@ mod tests {
     #[test]
     fn a_log_that_ends_before_what_the_index_holds_is_refused() {
         let home = tempfile::tempdir().unwrap();
-        let (mut log, _) = Log::open(home.path(), upto(0)).unwrap();
-        for n in 1..=4 {
-            log.append(&rows(n)).unwrap();
-        }
-        drop(log);
+        drop(filled(home.path(), 4));
         let mark = |applied| Mark { applied, floor: 1 };
         assert!(Log::open(home.path(), mark(4)).is_ok());
         assert!(Log::open(home.path(), mark(5)).is_err(), "shorter");
@@ -343,10 +347,7 @@ mod tests {
     #[test]
     fn a_torn_tail_ends_the_log_and_a_flipped_bit_never_gives_other_rows() {
         let home = tempfile::tempdir().unwrap();
-        let (mut log, _) = Log::open(home.path(), upto(0)).unwrap();
-        for n in 1..=3 {
-            log.append(&rows(n)).unwrap();
-        }
+        let log = filled(home.path(), 3);
         let end = log.at as usize;
         drop(log);
         let path = only_file(home.path());
